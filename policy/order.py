@@ -18,9 +18,7 @@ from policy.geography import GeographyError, Jurisdiction
 
 _INSTRUMENT: Final = re.compile(r"[a-z]{2,3}\.[a-z0-9]+(?:-[a-z0-9]+)*\Z")
 _Word = TypeVar("_Word", bound=StrEnum)
-_RFC3339: Final = re.compile(
-    r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)\Z"
-)
+_RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)\Z")
 
 
 class ClaimError(ValueError):
@@ -227,7 +225,9 @@ class _Claims:
     def instrument(self, name: str) -> str:
         value = self.get(name)
         if not isinstance(value, str) or not _INSTRUMENT.match(value):
-            raise ClaimError(f"{self._prefix}{name}", "a lawbook id such as 'ie.production-order' is expected")
+            raise ClaimError(
+                f"{self._prefix}{name}", "a lawbook id such as 'ie.production-order' is expected"
+            )
         return value
 
     def word(self, name: str, kind: type[_Word]) -> _Word:

@@ -35,7 +35,18 @@ def test_imports_point_one_way(path: Path) -> None:
 
 def test_policy_reads_no_file_no_clock_and_no_environment() -> None:
     """`policy` is pure: what a decision depends on is passed in."""
-    outside = {"os", "io", "pathlib", "time", "socket", "asyncio", "subprocess", "importlib", "random", "tempfile"}
+    outside = {
+        "os",
+        "io",
+        "pathlib",
+        "time",
+        "socket",
+        "asyncio",
+        "subprocess",
+        "importlib",
+        "random",
+        "tempfile",
+    }
     for path in (ROOT / "policy").rglob("*.py"):
         assert not imported_packages(path) & outside, path
         for node in ast.walk(ast.parse(path.read_text())):
