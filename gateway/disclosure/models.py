@@ -1,0 +1,295 @@
+"""The words of the API: what requests are checked against, what answers are made of, and what
+`/openapi.json` is generated from. One set of models, so that the three cannot drift apart.
+
+Inside, times and categories are `datetime` and `DataCategory`; these models are the edge.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+
+from policy.order import DataCategory, IssuerRole, SignatureRole
+
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$", description="SHA-256, in hexadecimal")]
+Identifier = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$", description="32 hexadecimal digits")]
+RegionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+){1,4}$", max_length=40)]
+Moment = Annotated[datetime, Field(description="RFC 3339, UTC")]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Status(StrEnum):
+    """Where a disclosure stands, in the words of ETSI TS 103 120."""
+
+    AWAITING_APPROVAL = "AwaitingApproval"
+    AWAITING_DISCLOSURE = "AwaitingDisclosure"
+    DISCLOSED = "Disclosed"
+    DISCLOSURE_NOT_AVAILABLE = "DisclosureNotAvailable"
+    REJECTED = "Rejected"
+    CANCELLED = "Cancelled"
+    EXPIRED = "Expired"
+    INVALID = "Invalid"
+    AWAITING_PRESERVATION = "AwaitingPreservation"
+    PRESERVED = "Preserved"
+    PRESERVATION_NOT_AVAILABLE = "PreservationNotAvailable"
+
+
+class _Asked(BaseModel):
+    """Something that a caller sends. What we do not understand we would break: it is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Told(BaseModel):
+    """Something that the gateway sends."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+def _no_repetition(categories: list[DataCategory]) -> list[DataCategory]:
+    if len(set(categories)) != len(categories):
+        raise ValueError("a category stands twice")
+    return categories
+
+
+class DisclosureRequest(_Asked):
+    """A signed order, and what of it the operator asks for."""
+
+    order: Annotated[
+        str | dict[str, Any],
+        Field(description="JWS (RFC 7515): compact as a string, or general JSON as an object or a string"),
+    ]
+    requested: Annotated[
+        list[DataCategory],
+        Field(min_length=1, json_schema_extra={"uniqueItems": True}),
+        AfterValidator(_no_repetition),
+    ]
+
+
+class ApprovalRequest(_Asked):
+    """The body of `:approve`; it may be left out."""
+
+    decision: Annotated[
+        Digest | None,
+        Field(description="`decision_digest` of the decision that the approver read; refused where stale"),
+    ] = None
+    note: Annotated[str | None, Field(max_length=1000)] = None
+
+
+class RejectionRequest(_Asked):
+    """The body of `:reject`; it may be left out."""
+
+    reason: Annotated[str | None, Field(max_length=1000)] = None
+
+
+class Audit(_Told):
+    """The log entry that records the attempt."""
+
+    region: str
+    index: Count
+
+
+class Finding(_Told):
+    """One step of the decision."""
+
+    code: str
+    ok: bool
+    detail: str
+    source: str
+
+
+class Obligation(_Told):
+    code: str
+    due: Moment
+
+
+class Conflict(_Told):
+    """A foreign law that may bind the provider elsewhere, and its clock."""
+
+    code: str
+    law: str
+    due: Moment | None = None
+
+
+class Remedy(_Told):
+    """An instrument that would open this mailbox, who may issue it, and by which route."""
+
+    instrument: str
+    issuer_roles: list[IssuerRole]
+    route: str
+
+
+class Decision(_Told):
+    """The shape of `situs law explain`."""
+
+    outcome: Literal["permit", "preserve", "await", "refuse"]
+    categories: list[DataCategory]
+    findings: list[Finding]
+    obligations: list[Obligation]
+    conflict: Conflict | None
+    remedies: list[Remedy]
+    due: Moment | None
+    lawbook: Digest
+
+
+class Links(_Told):
+    """Where to go next."""
+
+    self: str
+    package: str | None = None
+
+
+class Signature(_Told):
+    """Who has put a signature under the order, as the trust list knows them."""
+
+    name: str
+    role: SignatureRole
+    jurisdiction: str
+    issuer_roles: list[IssuerRole]
+
+
+class Disclosure(_Told):
+    """One order, the decision on it, and what became of it."""
+
+    id: Identifier
+    status: Status
+    region: RegionName
+    """Where the mailbox lies: whose law decided."""
+    reference: str
+    """The order's own reference, its `jti`."""
+    matter: str | None
+    instrument: str
+    issuer: str
+    signatures: list[Signature]
+    order_digest: Digest
+    requested: list[DataCategory]
+    carried: list[DataCategory]
+    """What the decision lets out of what was asked for."""
+    decision: Decision
+    decision_digest: Digest
+    asked_by: str
+    created: Moment
+    due: Moment | None
+    expires: Moment
+    """When the order itself lapses: not approved by then, the disclosure is `Expired`."""
+    decided_by: str | None = None
+    decided: Moment | None = None
+    reason: str | None = None
+    hold: str | None = None
+    """The legal hold that keeps the data meanwhile, or for good where the order preserves."""
+    audit: Audit
+    links: Links
+
+
+class DisclosureList(_Told):
+    """One page."""
+
+    disclosures: list[Disclosure]
+    nextPageToken: str | None = None  # the names that DESIGN 9 gives
+
+
+class Message(_Told):
+    """One message of the package, findable inside the part `part` at `path`."""
+
+    part: str
+    path: str
+    message_id: Identifier
+    received_at: Moment
+    size: Count
+    sha256: Digest
+    deleted_by_owner: bool = False
+    """The owner had deleted it; a legal hold has kept it."""
+
+
+class Part(_Told):
+    """One file of the package: CMS EnvelopedData (DER) that opens to `media_type`."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*(\.[a-z0-9]+)+$", max_length=80)]
+    media_type: str
+    size: Count
+    sha256: Digest
+    """Of the plaintext."""
+    encrypted_size: Count
+    encrypted_sha256: Digest
+
+
+class Omission(_Told):
+    """Something selected that could not be handed over, and why."""
+
+    message_id: str | None = None
+    code: str
+    detail: str
+
+
+class Custody(_Told):
+    """Who did what, when, with which software."""
+
+    asked_by: str
+    asked: Moment
+    approved_by: str
+    approved: Moment
+    packaged: Moment
+    software: str
+    recipient: Digest
+    """SHA-256 of the certificate (DER) that the parts are encrypted to."""
+
+
+class Counts(_Told):
+    messages: Count
+    traffic_records: Count
+    errors: Count
+
+
+class Manifest(_Told):
+    """What the package holds. It names no personal data, and so travels in the clear."""
+
+    manifest: Literal["situs-package/1"]
+    disclosure: Identifier
+    region: RegionName
+    reference: str
+    categories: list[DataCategory]
+    timespan_start: Moment | None
+    timespan_end: Moment | None
+    decision_digest: Digest
+    order_digest: Digest
+    audit: Audit
+    custody: Custody
+    counts: Counts
+    parts: list[Part]
+    messages: list[Message]
+    errors: list[Omission]
+    expires: Moment
+
+
+class ProblemDocument(BaseModel):
+    """RFC 9457. `deploy/problems.md` lists the types and their extension members."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: Annotated[int, Field(ge=400, le=599)]
+    detail: str
+    instance: str
+    audit: Audit | None = None
+    decision: Decision | None = None
+
+
+class PageQuery(_Asked):
+    """The query of a list."""
+
+    pageSize: Annotated[int, Field(ge=1, le=200)] = 50
+    pageToken: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9_=-]{1,400}$")] = None
+
+
+class DisclosureQuery(PageQuery):
+    """The query of `GET /v1/disclosures`."""
+
+    status: Status | None = None
+    matter: Annotated[str | None, Field(max_length=256)] = None
+    region: RegionName | None = None
+    dueBefore: AwareDatetime | None = None
+    orderBy: Literal["created", "due"] = "created"
