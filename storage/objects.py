@@ -1,0 +1,363 @@
+"""One bucket, and the few things that Situs does with it.
+
+What callers may rely on, on every engine that passes `tests/storage/test_objects_contract.py`:
+
+- a write that returns is durable as the engine understands the word, and visible to every reader;
+- `put_if_absent` and `compare_and_swap` are atomic: of any number of racers one wins;
+- every call ends within the bucket's deadline, with a result or an error of `storage.errors`;
+- requests that failed for the moment are sent again by this module and by nobody else (the
+  client library's own retries are off), so that a write's outcome is never guessed: when the
+  engine answers 412 to a *repeated* conditional write, the object is read back, since the
+  first attempt may have taken effect before its answer was lost;
+- no write follows a redirect to another host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Final, NewType, TypeVar
+
+from obstore.exceptions import BaseError
+from obstore.store import S3Store
+
+from policy.geography import RegionCode
+from storage.errors import (
+    AlreadyExists,
+    Conflict,
+    Forbidden,
+    NotFound,
+    Rejected,
+    StorageError,
+    Unavailable,
+)
+
+if TYPE_CHECKING:
+    from obstore import ListStream, ObjectMeta, PutMode
+    from obstore.store import ClientConfig, S3Config
+
+ETag = NewType("ETag", str)
+
+PAGE: Final = 1000  # objects in one LIST answer: the most that S3 gives
+_FIRST_PAUSE: Final = 0.05  # seconds before the second attempt, doubled for each one after it
+_LONGEST_PAUSE: Final = 2.0
+# One client timeout for an attempt: a connection that died silently leaves time for one more.
+_ATTEMPT_SHARE: Final = 0.6
+_STATUS: Final = re.compile(r"status code: (\d{3})")
+# What every engine stores and lists alike. (SeaweedFS lists names with bytes below "/" out of
+# order when they stand beside a "folder" of the same beginning: `list` checks the order.)
+_KEY: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]|/(?=[A-Za-z0-9_]))*\Z")
+_MAX_KEY: Final = 1024  # bytes, S3's limit
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Where a region's buckets are reached, and as whom. The secret is not in its repr."""
+
+    region: RegionCode
+    endpoint: str
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """An object as read: all its bytes, and the tag to compare-and-swap against."""
+
+    body: bytes
+    etag: ETag
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An object as listed; `size` in bytes."""
+
+    key: str
+    size: int
+    etag: ETag
+
+
+class Bucket:
+    """The objects of one bucket. Made by `storage.region` and `storage.provision` alone."""
+
+    def __init__(self, name: str, access: Access, *, deadline: float = 10.0) -> None:
+        """`deadline` in seconds bounds every call (of a listing: every page)."""
+        self.name: Final = name
+        self.deadline: Final = deadline
+        self._store: Final = _store(name, access, deadline, legal_hold=False)
+        self._locked_store: Final = _store(name, access, deadline, legal_hold=True)
+
+    async def put_if_absent(
+        self, key: str, body: bytes, *, legal_hold: bool = False, fresh_key: bool = False
+    ) -> ETag:
+        """Write an object that must not exist yet.
+
+        `legal_hold` writes it with S3 Object Lock's legal hold already on. `fresh_key` promises
+        that nobody else can be writing this key (it ends in a UUID made for this call): an
+        ambiguous attempt is then known for one's own without reading back, which an ingress
+        process has no right to do.
+
+        Raises AlreadyExists, and whatever `get` raises but NotFound. Two racers with the same
+        bytes could both believe to have won only if one of them lost its answer: put something
+        of your own into a body that decides a race.
+        """
+        store = self._locked_store if legal_hold else self._store
+        return await self._within("PUT", key, self._conditional(store, key, body, None, fresh_key))
+
+    async def compare_and_swap(self, key: str, body: bytes, expected: ETag | None) -> ETag:
+        """Replace the object that had the tag `expected` (None: there was no object).
+
+        Raises Conflict when it is another one by now. Tags are content hashes on some engines:
+        a body that may return to an earlier value needs a counter in it.
+        """
+        try:
+            return await self._within("PUT", key, self._conditional(self._store, key, body, expected, False))
+        except AlreadyExists:
+            raise Conflict(key) from None
+
+    async def put(self, key: str, body: bytes) -> ETag:
+        """Write an object, whatever was there: for what is the same whoever writes it."""
+
+        async def attempt() -> ETag:
+            return _etag(await self._store.put_async(_checked(key), body, use_multipart=False))
+
+        return await self._within("PUT", key, self._repeated("PUT", key, attempt))
+
+    async def get(self, key: str) -> Blob:
+        """The whole object. Raises NotFound, Unavailable, Forbidden or Rejected."""
+        return await self._within("GET", key, self._repeated("GET", key, lambda: self._read(key)))
+
+    async def get_range(self, key: str, start: int, length: int) -> bytes:
+        """`length` bytes from `start` on, fewer at the object's end, none beyond it."""
+
+        async def attempt() -> bytes:
+            return bytes(await self._store.get_range_async(_checked(key), start=start, length=length))
+
+        try:
+            return await self._within("GET", key, self._repeated("GET", key, attempt))
+        except _BeyondTheEnd:
+            return b""
+
+    async def delete(self, key: str) -> None:
+        """Hide the object. The buckets are versioned: its versions stay until they are erased."""
+
+        async def attempt() -> None:
+            await self._store.delete_async(_checked(key))
+
+        await self._within("DELETE", key, self._repeated("DELETE", key, attempt))
+
+    async def list(self, prefix: str, *, start_after: str | None = None) -> AsyncIterator[Listed]:
+        """The objects under the folder `prefix` ("" for all) in byte order, a page in memory at a time.
+
+        `start_after` is a key, excluded. A page that fails is asked for again from where the
+        listing stood. Raises Unavailable if the engine lists out of order: a caller that takes
+        a key range for a date range must not miss an object in silence.
+        """
+        last = start_after
+        stream: ListStream[Sequence[ObjectMeta]] | None = None
+
+        async def page() -> Sequence[ObjectMeta]:
+            nonlocal stream
+            if stream is None:
+                stream = self._store.list(prefix.rstrip("/") or None, offset=last, chunk_size=PAGE)
+            try:
+                return await anext(stream)
+            except StopAsyncIteration:
+                return ()
+            except BaseException:
+                stream = None  # a stream that failed does not say whether it goes on: ask anew
+                raise
+
+        while found := await self._within("LIST", prefix, self._repeated("LIST", prefix, page)):
+            for meta in found:
+                if last is not None and meta["path"] <= last:
+                    raise Unavailable(f"{self.name}: the engine lists {prefix} out of order")
+                last = meta["path"]
+                yield Listed(last, meta["size"], ETag(meta["e_tag"] or ""))
+
+    async def _read(self, key: str) -> Blob:
+        result = await self._store.get_async(_checked(key))
+        return Blob(bytes(await result.bytes_async()), ETag(result.meta["e_tag"] or ""))
+
+    async def _conditional(
+        self, store: S3Store, key: str, body: bytes, expected: ETag | None, fresh_key: bool
+    ) -> ETag:
+        mode: PutMode = "create" if expected is None else {"e_tag": expected}
+        unanswered = False  # has an attempt of this call perhaps taken effect?
+
+        async def attempt() -> ETag | None:
+            nonlocal unanswered
+            try:
+                return _etag(await store.put_async(_checked(key), body, mode=mode))
+            except (BaseError, OSError) as error:
+                verdict = _verdict(error)
+                if verdict is _Verdict.TAKEN:
+                    return None
+                unanswered = unanswered or verdict is _Verdict.AGAIN
+                raise
+
+        if (etag := await self._repeated("PUT", key, attempt)) is not None:
+            return etag
+        if unanswered:
+            if fresh_key:
+                return ETag("")
+            found = await self._repeated("GET", key, lambda: self._read_or_none(key))
+            if found is not None and found.body == body:
+                return found.etag
+        raise AlreadyExists(key)
+
+    async def _read_or_none(self, key: str) -> Blob | None:
+        try:
+            return await self._read(key)
+        except (BaseError, OSError) as error:
+            if _verdict(error) is _Verdict.ABSENT:
+                return None
+            raise
+
+    async def _repeated(self, verb: str, key: str, attempt: Callable[[], Awaitable[_T]]) -> _T:
+        """Try until the deadline of `_within` cuts it off; turn the engine's errors into ours."""
+        pause = _FIRST_PAUSE
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self.deadline
+        while True:
+            try:
+                return await attempt()
+            except (BaseError, OSError) as error:
+                verdict = _verdict(error)
+                what = f"{self.name}: {verb} {key}: {_summary(error)}"
+                if verdict not in (_Verdict.AGAIN, _Verdict.RACING):
+                    raise _error(verdict, key, what) from error
+                if loop.time() + pause >= until:
+                    raise Unavailable(what) from error
+            # Full jitter: many callers that a SlowDown has stopped must not come back at once.
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _within(self, verb: str, key: str, work: Awaitable[_T]) -> _T:
+        try:
+            async with asyncio.timeout(self.deadline):
+                return await work
+        except TimeoutError:
+            raise Unavailable(f"{self.name}: {verb} {key}: no answer in {self.deadline:g} s") from None
+
+
+class _Verdict(Enum):
+    """What an engine's answer means for the one who asked."""
+
+    ABSENT = auto()
+    TAKEN = auto()  # 412: the condition of a conditional write does not hold
+    RACING = auto()  # 409: another conditional write is in progress, this one took no effect
+    AGAIN = auto()  # no answer, or one that promises nothing: the request may have taken effect
+    NOWHERE = auto()  # 404 for the bucket, or a proxy's page: no proof that the object is absent
+    BEYOND = auto()  # 416
+    FORBIDDEN = auto()
+    REJECTED = auto()
+
+
+class _BeyondTheEnd(StorageError):
+    """A range that starts at or after the end of the object."""
+
+
+def _verdict(error: BaseError | OSError) -> _Verdict:
+    """Read an obstore error. Its classes tell too little apart, so the status code decides."""
+    text = str(error)
+    found = _STATUS.search(text)
+    status = int(found.group(1)) if found else None
+    match status:
+        case 404 if "NoSuchKey" in text:
+            return _Verdict.TAKEN if "precondition" in text else _Verdict.ABSENT
+        case 404:
+            return _Verdict.NOWHERE
+        case 412:
+            return _Verdict.TAKEN
+        case 409:
+            return _Verdict.RACING
+        case 416:
+            return _Verdict.BEYOND
+        case 401 | 403:
+            return _Verdict.FORBIDDEN
+        case 408 | 425 | 429:
+            return _Verdict.AGAIN
+        case 400 if "RequestTimeout" in text:
+            return _Verdict.AGAIN
+        case int() if 400 <= status < 500:
+            return _Verdict.REJECTED
+        case _:
+            return _Verdict.AGAIN
+
+
+def _error(verdict: _Verdict, key: str, what: str) -> StorageError:
+    match verdict:
+        case _Verdict.ABSENT:
+            return NotFound(key)
+        case _Verdict.TAKEN:
+            return AlreadyExists(key)
+        case _Verdict.BEYOND:
+            return _BeyondTheEnd(what)
+        case _Verdict.FORBIDDEN:
+            return Forbidden(what)
+        case _Verdict.NOWHERE:
+            return Unavailable(what)  # never NotFound: "unknown user" must not follow from it
+        case _:
+            return Rejected(what)
+
+
+def _summary(error: BaseError | OSError) -> str:
+    """The status code, or the first line without the URL: what a log may show."""
+    text = str(error)
+    if found := _STATUS.search(text):
+        return f"HTTP {found.group(1)}"
+    return text.splitlines()[0].rpartition(" - ")[2][:200]
+
+
+def _etag(result: object) -> ETag:
+    tag = result["e_tag"] if isinstance(result, dict) else None
+    return ETag(tag or "")
+
+
+def _checked(key: str) -> str:
+    if len(key) > _MAX_KEY or not _KEY.match(key):
+        raise ValueError(f"{key!r} is not an object key: segments of [A-Za-z0-9._-] parted by single '/'")
+    return key
+
+
+def _store(name: str, access: Access, deadline: float, *, legal_hold: bool) -> S3Store:
+    attempt = timedelta(seconds=deadline * _ATTEMPT_SHARE)
+    options: ClientConfig = {
+        "allow_http": access.endpoint.startswith("http://"),
+        "connect_timeout": min(attempt, timedelta(seconds=3)),
+        "timeout": attempt,
+        "user_agent": "situs",
+    }
+    config: S3Config = {
+        "endpoint": access.endpoint,
+        "region": access.region.value,
+        "access_key_id": access.access_key_id,
+        "secret_access_key": access.secret_access_key,
+        # Whatever AWS_* the environment holds for other programs must not change these.
+        "skip_signature": False,
+        "unsigned_payload": False,
+        "virtual_hosted_style_request": False,
+        "disable_bulk_delete": True,
+    }
+    if legal_hold:
+        # S3 wants the payload's checksum on a put that sets Object Lock. obstore has no parameter
+        # for lock headers: a second store sends them with each of its requests, all of them puts.
+        options["default_headers"] = {
+            "x-amz-object-lock-legal-hold": "ON",
+            "x-amz-sdk-checksum-algorithm": "SHA256",
+        }
+        config["checksum_algorithm"] = "sha256"
+    return S3Store(
+        name,
+        config=config,
+        client_options=options,
+        retry_config={"max_retries": 0, "retry_timeout": attempt},
+    )
