@@ -1,0 +1,169 @@
+"""Who is asking: a bearer token (RFC 6750) against the operator records of the regions served here.
+
+Each region's record clears for that region alone. Two tokens of one person are one person:
+four eyes compare people, not tokens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, final
+
+from policy.clearance import Clearance, NotCleared, Operator, Role, clear
+from policy.geography import RegionCode
+from storage.errors import NotFound, StorageError, Unavailable
+from storage.identity import Clock
+from storage.operators import OperatorRecord, OperatorRegister, Token, person
+
+# RFC 6750 2.1: the scheme is case-insensitive (RFC 9110 11.1), the token is b64token.
+_BEARER: Final = re.compile(r"bearer +([A-Za-z0-9\-._~+/]+=*)\Z", re.IGNORECASE)
+_CACHED: Final = 1024
+
+
+class Unauthenticated(Exception):
+    """No operator stands behind the request. `reason` is for the log, never for the caller."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason: Final = reason
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """An authenticated person, and what each region's own record clears them for.
+
+    `name` is as their record spells it; the operators carry the spelling that people are
+    compared by. `elsewhere`: regions that the records name and this process does not serve.
+    """
+
+    token: str
+    name: str
+    operators: Mapping[RegionCode, Operator]
+    elsewhere: frozenset[RegionCode]
+
+    def cleared(self, role: Role, region: RegionCode) -> Clearance:
+        """Raises NotCleared, in the same words whether or not the region has a record of them."""
+        operator = self.operators.get(region)
+        if operator is None:
+            raise NotCleared(f"not cleared as {role} for {region}")
+        return clear(operator, role, region)
+
+    def regions(self, *roles: Role) -> frozenset[RegionCode]:
+        """Where they hold any of these roles."""
+        return frozenset(region for region, found in self.operators.items() if found.roles & set(roles))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    asker: Asker
+    until: datetime
+
+
+class Authentication:
+    """Turns an `Authorization` header into an `Asker`.
+
+    A token that was verified is remembered, by its SHA-256 and in memory only, for `remember`:
+    so long may a revoked token go on working, which the runbook says.
+    """
+
+    def __init__(
+        self,
+        registers: Mapping[RegionCode, OperatorRegister],
+        clock: Clock,
+        *,
+        remember: timedelta = timedelta(seconds=15),
+        at_once: int = 2,
+    ) -> None:
+        """`at_once` bounds how many hashes are computed together: 64 MiB and a core each."""
+        self._registers: Final = registers
+        self._clock: Final = clock
+        self._remember: Final = remember
+        self._hashing: Final = asyncio.Semaphore(at_once)
+        self._verified: Final[OrderedDict[bytes, _Verified]] = OrderedDict()
+
+    async def authenticate(self, authorization: str | None) -> Asker:
+        """Raises Unauthenticated; Unavailable where a region that might know the token is down."""
+        token = _token(authorization)
+        now = self._clock()
+        known = self._verified.get(token.fingerprint)
+        if known is not None and now < known.until:
+            return known.asker
+        asker, complete = await self._look_up(token, now)
+        if complete:
+            self._verified[token.fingerprint] = _Verified(asker, now + self._remember)
+            while len(self._verified) > _CACHED:
+                self._verified.popitem(last=False)
+        return asker
+
+    async def _look_up(self, token: Token, now: datetime) -> tuple[Asker, bool]:
+        regions = tuple(self._registers)
+        answers = await asyncio.gather(
+            *(self._registers[region].get(token.id) for region in regions), return_exceptions=True
+        )
+        records: dict[RegionCode, OperatorRecord] = {}
+        silent: list[StorageError] = []
+        for region, answer in zip(regions, answers, strict=True):
+            match answer:
+                case OperatorRecord():
+                    records[region] = answer
+                case NotFound():
+                    pass
+                case StorageError():
+                    silent.append(answer)
+                case BaseException():
+                    raise answer
+        vouched = await self._vouched(token, records, now)
+        if not vouched:
+            if silent:
+                raise Unavailable("a region that may know this operator cannot be read") from silent[0]
+            raise Unauthenticated("unknown, expired or revoked token, or a wrong secret")
+        return _asker(token, vouched, frozenset(self._registers)), not silent
+
+    async def _vouched(
+        self, token: Token, records: Mapping[RegionCode, OperatorRecord], now: datetime
+    ) -> dict[RegionCode, OperatorRecord]:
+        """The records in force, of their own region, whose hash is the token's."""
+        current = {
+            region: record
+            for region, record in records.items()
+            if record.in_force(now) and region in record.regions
+        }
+        right: dict[str, bool] = {}
+        for record in current.values():  # the regions' copies share one hash: computed once
+            if record.hash not in right:
+                async with self._hashing:
+                    right[record.hash] = await asyncio.to_thread(token.matches, record.hash)
+        return {region: record for region, record in current.items() if right[record.hash]}
+
+
+def _token(authorization: str | None) -> Token:
+    if authorization is None:
+        raise Unauthenticated("no Authorization header")
+    found = _BEARER.match(authorization)
+    if not found:
+        raise Unauthenticated("not a bearer credential (RFC 6750 2.1)")
+    token = Token.parse(found.group(1))
+    if token is None:
+        raise Unauthenticated("not the form of an operator token")
+    return token
+
+
+def _asker(
+    token: Token, records: Mapping[RegionCode, OperatorRecord], served: frozenset[RegionCode]
+) -> Asker:
+    names = {person(record.name): record.name for record in records.values()}
+    if len(names) != 1:
+        raise Unauthenticated("the regions' records of this token name different people")
+    ((one, shown),) = names.items()
+    operators = {
+        region: Operator(one, record.roles, frozenset({region})) for region, record in records.items()
+    }
+    named = frozenset[RegionCode]().union(*(record.regions for record in records.values()))
+    return Asker(token.id, shown, operators, named - served)

@@ -1,0 +1,187 @@
+"""Who works at a region's gateway: operator records, sealed in the region that they clear for.
+
+An operator's clearance for a region is the record *in that region*: whoever holds another
+region's credentials can make no operator for this one, and a region that cannot be read clears
+nobody. A token is `situs_<id>_<secret>`. It is shown once, when it is made; at rest there is its
+argon2id hash alone (RFC 9106).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import secrets
+import unicodedata
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final, Protocol, final
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from policy.clearance import Operator, Role
+from policy.geography import GeographyError, RegionCode
+from storage.errors import Corrupt
+from storage.objects import Blob, ETag, Listed
+
+_TOKEN: Final = re.compile(r"situs_([0-9a-f]{16})_([0-9a-f]{64})\Z")
+_PREFIX: Final = "operators/"
+# RFC 9106 4, second recommended option, as argon2-cffi ships it: 64 MiB, 3 passes, 4 lanes.
+_HASHER: Final = PasswordHasher()
+
+
+class Documents(Protocol):
+    """What the register needs of a region's vault."""
+
+    async def put_if_absent(self, key: str, document: bytes) -> ETag: ...
+    async def get(self, key: str) -> Blob: ...
+    async def compare_and_swap(self, key: str, document: bytes, expected: ETag | None) -> ETag: ...
+    def list(self, prefix: str) -> AsyncIterator[Listed]: ...
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A bearer token, parsed. `repr` shows no secret."""
+
+    id: str
+    secret: str
+
+    @classmethod
+    def new(cls) -> Token:
+        return cls(secrets.token_hex(8), secrets.token_hex(32))
+
+    @classmethod
+    def parse(cls, text: str) -> Token | None:
+        """None for anything that is not a token's text."""
+        found = _TOKEN.match(text)
+        return cls(found.group(1), found.group(2)) if found else None
+
+    @property
+    def text(self) -> str:
+        return f"situs_{self.id}_{self.secret}"
+
+    @property
+    def fingerprint(self) -> bytes:
+        """SHA-256 of the text: what a cache of verified tokens may hold in memory."""
+        return hashlib.sha256(self.text.encode()).digest()
+
+    def hash(self) -> str:
+        """argon2id, in the PHC string format. Takes some 50 ms of CPU: call it in a thread."""
+        return _HASHER.hash(self.secret)
+
+    def matches(self, phc: str) -> bool:
+        """Whether `phc` is this token's hash. As slow as `hash`."""
+        try:
+            return _HASHER.verify(phc, self.secret)
+        except (VerificationError, InvalidHashError):
+            return False
+
+    def __repr__(self) -> str:
+        return f"Token({self.id!r})"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class OperatorRecord:
+    """One token of one person. Two tokens of one person carry the same `name`."""
+
+    id: str
+    name: str
+    roles: frozenset[Role]
+    regions: frozenset[RegionCode]
+    hash: str
+    created: datetime
+    expires: datetime
+    revoked: datetime | None = None
+
+    def __post_init__(self) -> None:
+        Operator(self.name, self.roles, self.regions)  # raises RolesConflict
+
+    def in_force(self, now: datetime) -> bool:
+        return self.revoked is None and now < self.expires
+
+    def to_bytes(self) -> bytes:
+        return json.dumps(
+            {
+                "version": 1,
+                "id": self.id,
+                "name": self.name,
+                "roles": sorted(self.roles),
+                "regions": sorted(str(region) for region in self.regions),
+                "hash": self.hash,
+                "created": self.created.isoformat(),
+                "expires": self.expires.isoformat(),
+                "revoked": self.revoked.isoformat() if self.revoked else None,
+            }
+        ).encode()
+
+    @classmethod
+    def from_bytes(cls, key: str, body: bytes) -> OperatorRecord:
+        """Raises Corrupt naming `key`."""
+        try:
+            found = json.loads(body)
+            if found["version"] != 1:
+                raise Corrupt(key, f"operator record version {found['version']!r} is unknown")
+            return cls(
+                id=found["id"],
+                name=found["name"],
+                roles=frozenset(Role(role) for role in found["roles"]),
+                regions=frozenset(RegionCode.parse(region) for region in found["regions"]),
+                hash=found["hash"],
+                created=datetime.fromisoformat(found["created"]),
+                expires=datetime.fromisoformat(found["expires"]),
+                revoked=datetime.fromisoformat(found["revoked"]) if found["revoked"] else None,
+            )
+        except (KeyError, TypeError, ValueError, GeographyError) as error:
+            raise Corrupt(key, f"not an operator record ({error})") from None
+
+
+def person(name: str) -> str:
+    """The spelling by which two names are one person: four eyes must not be fooled by a capital.
+
+    Raises ValueError for a name that is empty, longer than 100 characters or not printable.
+    """
+    spelt = unicodedata.normalize("NFKC", name).strip()
+    if not spelt or len(spelt) > 100 or not spelt.isprintable():
+        raise ValueError("an operator's name is 1 to 100 printable characters")
+    return " ".join(spelt.casefold().split())
+
+
+class OperatorRegister:
+    """The operators of one region."""
+
+    def __init__(self, documents: Documents) -> None:
+        self._documents: Final = documents
+
+    async def add(self, record: OperatorRecord) -> None:
+        """Raises AlreadyExists for an id that is taken; two ids are never the same by chance."""
+        await self._documents.put_if_absent(_key(record.id), record.to_bytes())
+
+    async def get(self, token_id: str) -> OperatorRecord:
+        """Raises NotFound, Corrupt, Unavailable."""
+        key = _key(token_id)
+        return OperatorRecord.from_bytes(key, (await self._documents.get(key)).body)
+
+    async def revoke(self, token_id: str, now: datetime) -> OperatorRecord:
+        """Ends a token for good. Revoking it again changes nothing. Raises NotFound."""
+        key = _key(token_id)
+        blob = await self._documents.get(key)
+        record = OperatorRecord.from_bytes(key, blob.body)
+        if record.revoked is None:
+            record = replace(record, revoked=now)
+            await self._documents.compare_and_swap(key, record.to_bytes(), blob.etag)
+        return record
+
+    async def list(self) -> tuple[OperatorRecord, ...]:
+        """Every record, revoked and expired ones too, ordered by name."""
+        records = [
+            await self.get(listed.key.rpartition("/")[2]) async for listed in self._documents.list(_PREFIX)
+        ]
+        return tuple(sorted(records, key=lambda record: (record.name, record.created)))
+
+
+def _key(token_id: str) -> str:
+    return f"{_PREFIX}{token_id}"
