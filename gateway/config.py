@@ -1,0 +1,307 @@
+"""`situs.toml`, read strictly: an unknown key, a wrong type or a dangling name is one clear line.
+
+Paths in the file are relative to the file. Secrets stand in files of their own, so that the
+configuration itself can be shown, diffed and kept under version control.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final, Literal, final
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from gateway.ingress.limits import Limits
+from policy.geography import GeographyError, Jurisdiction, Region, RegionCode
+from storage.region import KeyFileSettings, KmsSettings, RegionSettings
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. The message names file, key and what was expected."""
+
+
+def _listen_address(text: str) -> str:
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdigit() or int(port) > 65535:
+        raise ValueError("'HOST:PORT' is expected, such as '127.0.0.1:2525'")
+    return text
+
+
+ListenAddress = Annotated[str, AfterValidator(_listen_address)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class _KeyFile(_Section):
+    service: Literal["file"]
+    path: str
+
+
+class _Kms(_Section):
+    service: Literal["kms"]
+    key_id: str
+    endpoint: str | None = None
+
+
+class _Audit(_Section):
+    signing_key_file: str
+    pseudonym_key_file: str
+
+
+class _Region(_Section):
+    country: str
+    endpoint: str
+    bucket: str
+    audit_bucket: str
+    access_key_id: str
+    secret_access_key: str
+    gateway_url: str | None = None
+    keys: Annotated[_KeyFile | _Kms, Field(discriminator="service")]
+    audit: _Audit
+
+
+class _Directory(_Section):
+    key_file: str
+    registrar: str
+    reads: str
+
+
+class _Law(_Section):
+    trust: str
+    lawbook: str | None = None
+
+
+class _Mail(_Section):
+    listen: list[ListenAddress] = []
+    unix: str | None = None
+    hostname: str = "localhost"
+    certificate: str | None = None
+    key: str | None = None
+    implicit_tls: bool = False
+    proxy_from: list[str] = []
+    connect_from: list[str] = []
+
+
+class _Gateway(_Section):
+    listen: ListenAddress
+    seat: str
+
+
+class _File(_Section):
+    deployment: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")]
+    serves: list[str]
+    provider_entities: list[str]
+    directory: _Directory
+    law: _Law
+    regions: dict[str, _Region]
+    smtp: _Mail = _Mail()
+    lmtp: _Mail = _Mail()
+    gateway: _Gateway
+    limits: Limits = Limits()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class AuditSettings:
+    """Where a region's log gets its signing key and its pseudonym key."""
+
+    signing_key_file: Path
+    pseudonym_key_file: Path
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class MailSettings:
+    """One mail door: where it listens and who may come in."""
+
+    listen: tuple[str, ...]
+    unix: Path | None
+    hostname: str
+    certificate: Path | None
+    key: Path | None
+    implicit_tls: bool
+    proxy_from: tuple[str, ...]
+    connect_from: tuple[str, ...]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The whole configuration, parsed: regions and jurisdictions are types, paths are absolute."""
+
+    path: Path
+    deployment: str
+    serves: tuple[RegionCode, ...]
+    provider_entities: frozenset[Jurisdiction]
+    regions: Mapping[RegionCode, RegionSettings]
+    gateway_urls: Mapping[RegionCode, str]
+    audit: Mapping[RegionCode, AuditSettings]
+    directory_key_file: Path
+    registrar: RegionCode
+    reads: RegionCode
+    seat: RegionCode
+    trust: Path
+    lawbook: Path | None
+    smtp: MailSettings
+    lmtp: MailSettings
+    gateway_listen: str
+    limits: Limits
+
+
+def load_config(path: Path) -> Config:
+    """Reads `situs.toml`. Raises ConfigError with one line for the first fault."""
+    try:
+        document = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: no such file; `situs demo` writes one, deploy/situs.toml explains each key"
+        ) from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+    try:
+        parsed = _File.model_validate(document)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_first_fault(error)}") from None
+    return _Reader(path.absolute(), parsed).config()
+
+
+def _first_fault(error: ValidationError) -> str:
+    fault = error.errors(include_url=False)[0]
+    # A discriminated union puts the chosen branch into the location; it is no key of the file.
+    key = ".".join(str(part) for part in fault["loc"] if part not in ("file", "kms"))
+    match fault["type"]:
+        case "extra_forbidden" | "unexpected_keyword_argument":
+            return f"{key}: unknown key"
+        case "missing":
+            return f"{key}: this key is required"
+        case _:
+            return f"{key}: {fault['msg'].removeprefix('Value error, ')}"
+
+
+@final
+class _Reader:
+    """Turns the words of the file into types, naming the key where that fails."""
+
+    def __init__(self, path: Path, parsed: _File) -> None:
+        self._path: Final = path
+        self._file: Final = parsed
+        self._codes: Final = {name: self._code(f"regions.{name}", name) for name in parsed.regions}
+
+    def config(self) -> Config:
+        file = self._file
+        if not file.serves:
+            raise self._fault("serves", "at least one region is expected")
+        serves = tuple(self._known(f"serves[{i}]", name) for i, name in enumerate(file.serves))
+        seat = self._known("gateway.seat", file.gateway.seat)
+        if seat not in serves:
+            raise self._fault("gateway.seat", "must be one of the regions in `serves`")
+        return Config(
+            path=self._path,
+            deployment=file.deployment,
+            serves=serves,
+            provider_entities=frozenset(
+                self._jurisdiction(f"provider_entities[{i}]", code)
+                for i, code in enumerate(file.provider_entities)
+            ),
+            regions={
+                self._codes[name]: self._region(name, section) for name, section in file.regions.items()
+            },
+            gateway_urls={
+                self._codes[name]: section.gateway_url
+                for name, section in file.regions.items()
+                if section.gateway_url
+            },
+            audit={
+                self._codes[name]: AuditSettings(
+                    self._at(section.audit.signing_key_file), self._at(section.audit.pseudonym_key_file)
+                )
+                for name, section in file.regions.items()
+            },
+            directory_key_file=self._at(file.directory.key_file),
+            registrar=self._known("directory.registrar", file.directory.registrar),
+            reads=self._known("directory.reads", file.directory.reads),
+            seat=seat,
+            trust=self._at(file.law.trust),
+            lawbook=self._at(file.law.lawbook) if file.law.lawbook else None,
+            smtp=self._mail("smtp", file.smtp),
+            lmtp=self._mail("lmtp", file.lmtp),
+            gateway_listen=file.gateway.listen,
+            limits=file.limits,
+        )
+
+    def _region(self, name: str, section: _Region) -> RegionSettings:
+        keys: KeyFileSettings | KmsSettings
+        if isinstance(section.keys, _KeyFile):
+            keys = KeyFileSettings(self._at(section.keys.path))
+        else:
+            keys = KmsSettings(section.keys.key_id, section.keys.endpoint)
+        if section.bucket == section.audit_bucket:
+            raise self._fault(f"regions.{name}.audit_bucket", "mail and audit log need buckets of their own")
+        return RegionSettings(
+            region=Region(self._codes[name], self._jurisdiction(f"regions.{name}.country", section.country)),
+            endpoint=section.endpoint,
+            bucket=section.bucket,
+            audit_bucket=section.audit_bucket,
+            access_key_id=section.access_key_id,
+            secret_access_key=section.secret_access_key,
+            key_service=keys,
+        )
+
+    def _mail(self, door: str, section: _Mail) -> MailSettings:
+        if (section.certificate is None) != (section.key is None):
+            raise self._fault(f"{door}.certificate", "certificate and key go together")
+        if section.implicit_tls and section.certificate is None:
+            raise self._fault(f"{door}.implicit_tls", "needs a certificate and a key")
+        return MailSettings(
+            listen=tuple(section.listen),
+            unix=self._at(section.unix) if section.unix else None,
+            hostname=section.hostname,
+            certificate=self._at(section.certificate) if section.certificate else None,
+            key=self._at(section.key) if section.key else None,
+            implicit_tls=section.implicit_tls,
+            proxy_from=tuple(section.proxy_from),
+            connect_from=tuple(section.connect_from),
+        )
+
+    def _at(self, relative: str) -> Path:
+        return self._path.parent / relative
+
+    def _known(self, key: str, name: str) -> RegionCode:
+        if name not in self._codes:
+            raise self._fault(
+                key, f"{name!r} is not one of the regions in this file ({', '.join(self._codes)})"
+            )
+        return self._codes[name]
+
+    def _code(self, key: str, name: str) -> RegionCode:
+        try:
+            return RegionCode.parse(name)
+        except GeographyError as error:
+            raise self._fault(key, str(error)) from None
+
+    def _jurisdiction(self, key: str, code: str) -> Jurisdiction:
+        try:
+            return Jurisdiction.parse(code)
+        except GeographyError as error:
+            raise self._fault(key, str(error)) from None
+
+    def _fault(self, key: str, expected: str) -> ConfigError:
+        return ConfigError(f"{self._path}: {key}: {expected}")
+
+
+def read_secret(path: Path, octets: int) -> bytes:
+    """A secret in hexadecimal from a file that others cannot read. Raises ConfigError."""
+    try:
+        if path.stat().st_mode & 0o077:
+            raise ConfigError(f"{path}: readable by others; expected mode 0600")
+        secret = bytes.fromhex(path.read_text().strip())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+    if len(secret) != octets:
+        raise ConfigError(f"{path}: {octets} bytes in hexadecimal are expected, found {len(secret)}")
+    return secret
