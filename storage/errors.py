@@ -7,6 +7,7 @@ StorageError
  ├─ AlreadyExists       put-if-absent found somebody else's object
  ├─ Conflict            compare-and-swap lost: the object is no longer what was read
  ├─ Forbidden           these credentials may not do that
+ │   └─ KeyRefused      the key service did not wrap this key, or not for this use
  ├─ Rejected            the engine calls the request itself wrong (a bucket without Object Lock, say)
  ├─ Corrupt             the object is not what was written: names the object, never shows it
  ├─ FenceBroken         a region is not what its settings say: gives the one reason
@@ -57,6 +58,10 @@ class Conflict(StorageError):
 
 class Forbidden(StorageError):
     """The engine or the key service refuses these credentials."""
+
+
+class KeyRefused(Forbidden):
+    """A wrapped key that this region's key service does not open: another's, misused or changed."""
 
 
 class Rejected(StorageError):
