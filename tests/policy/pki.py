@@ -26,8 +26,8 @@ from policy.jws import TYPE
 from policy.keys import algorithms_for
 from policy.order import IssuerRole, SignatureRole
 from policy.signing import add_signature, sign_order
-from policy.verification import Authority, JurisdictionTrust, Trust, VerifiedOrder, read_order, verify_order
 from policy.trust import spki_sha256
+from policy.verification import Authority, JurisdictionTrust, Trust, VerifiedOrder, read_order, verify_order
 
 NOW: Final = datetime(2026, 11, 24, 12, tzinfo=UTC)
 MADE: Final = NOW - timedelta(days=30)  # when the realms' certificates were made

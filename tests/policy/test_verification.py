@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from joserfc import jws
-from joserfc.jwk import ECKey
 
 from gateway.demo.certificates import PrivateKey
-from policy.jose import _OrderRegistry  # noqa: PLC2701
 from policy.order import SignatureRole
-from policy.signing import SigningFault, sign_order
-from policy.verification import Unverified, VerifiedOrder, read_order
 from tests.policy import pki
-from tests.policy.pki import NOW, claims, forge, judge, police, realm, trust, usual_trust, verify
+from tests.policy.pki import claims, forge, judge, realm, trust, usual_trust, verify
 
 ISSUE, VALIDATE, RECOGNISE = SignatureRole.ISSUE, SignatureRole.VALIDATE, SignatureRole.RECOGNISE
 
