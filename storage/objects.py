@@ -15,9 +15,11 @@ What callers may rely on, on every engine that passes `tests/storage/test_object
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import random
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum, auto
@@ -341,23 +343,35 @@ def _store(name: str, access: Access, deadline: float, *, legal_hold: bool) -> S
         "region": access.region.value,
         "access_key_id": access.access_key_id,
         "secret_access_key": access.secret_access_key,
-        # Whatever AWS_* the environment holds for other programs must not change these.
-        "skip_signature": False,
-        "unsigned_payload": False,
+        "checksum_algorithm": "sha256",
         "virtual_hosted_style_request": False,
         "disable_bulk_delete": True,
     }
+    # S3 wants each put's checksum where Object Lock may retain the object (the audit bucket), and
+    # obstore has no parameter for the header that announces it, nor for a legal hold: they go
+    # with every request of a store, signed. The locked store sends puts and nothing else.
+    headers = {"x-amz-sdk-checksum-algorithm": "SHA256"}
     if legal_hold:
-        # S3 wants the payload's checksum on a put that sets Object Lock. obstore has no parameter
-        # for lock headers: a second store sends them with each of its requests, all of them puts.
-        options["default_headers"] = {
-            "x-amz-object-lock-legal-hold": "ON",
-            "x-amz-sdk-checksum-algorithm": "SHA256",
-        }
-        config["checksum_algorithm"] = "sha256"
-    return S3Store(
-        name,
-        config=config,
-        client_options=options,
-        retry_config={"max_retries": 0, "retry_timeout": attempt},
-    )
+        headers["x-amz-object-lock-legal-hold"] = "ON"
+    options["default_headers"] = headers
+    with _no_ambient_aws():
+        return S3Store(
+            name,
+            config=config,
+            client_options=options,
+            retry_config={"max_retries": 0, "retry_timeout": attempt},
+        )
+
+
+@contextlib.contextmanager
+def _no_ambient_aws() -> Iterator[None]:
+    """Hide AWS_* of the environment while a store is made.
+
+    obstore reads them as defaults, and some cannot be overridden: another program's session token
+    or encryption setting would go with every request to every region.
+    """
+    hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("AWS_")}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
