@@ -15,6 +15,7 @@ round there would be mail that nobody can open.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Final, final
@@ -22,7 +23,7 @@ from typing import Annotated, Final, final
 from pydantic import AwareDatetime, Base64Bytes, BaseModel, ConfigDict, Field, ValidationError
 
 from policy.geography import RegionCode
-from storage.errors import AlreadyExists, Corrupt
+from storage.errors import AlreadyExists, Corrupt, KeyRefused
 from storage.identity import AccountId
 from storage.keys import KeyFormatError, PrivateKey, PublicKeys, PublicKeysField, Purpose
 from storage.keyservice import KeyService
@@ -95,6 +96,14 @@ class Keyring:
         """The newest generation: what new mail is to be sealed to."""
         return self._generations[max(self._generations)].public
 
+    def wrapped(self) -> Iterator[bytes]:
+        """Every wrapped key, for `storage.keyservice.wrapped_by` to tell whose it is."""
+        for entry in self._generations.values():
+            yield from (getattr(entry.wrapped, purpose) for purpose in Purpose)
+
+    def has(self, generation: int) -> bool:
+        return generation in self._generations
+
     async def private(self, purpose: Purpose, generation: int, *, opens: str) -> PrivateKey:
         """The key for one purpose of one generation, asked of the key service once.
 
@@ -105,9 +114,11 @@ class Keyring:
             raise Corrupt(opens, f"its key generation {generation} is not in {self._holder.key}")
         if (purpose, generation) not in self._unwrapped:
             entry = self._generations[generation]
-            seeds = await self._service.unwrap(
-                getattr(entry.wrapped, purpose), self._holder.context(purpose, generation)
-            )
+            context = self._holder.context(purpose, generation)
+            try:
+                seeds = await self._service.unwrap(getattr(entry.wrapped, purpose), context)
+            except KeyRefused as error:
+                raise KeyRefused(f"{self._holder.key}: {error}") from None
             try:
                 key = PrivateKey(generation, purpose, seeds)
             except KeyFormatError as error:
@@ -148,16 +159,13 @@ async def _new_generation(
     service: KeyService, holder: Keyholder, generation: int, now: datetime
 ) -> _Generation:
     pairs = [PrivateKey.generate(generation, purpose) for purpose in Purpose]
-    wrapped = await asyncio.gather(
+    traffic, content, record = await asyncio.gather(
         *(service.wrap(pair.seeds, holder.context(pair.purpose, generation)) for pair in pairs)
     )
     public = PublicKeys(generation, *(pair.public for pair in pairs))
-    # model_construct: Base64Bytes would decode the octets that it is to encode.
-    return _Generation(
-        created=now,
-        public=public,
-        wrapped=_Wrapped.model_construct(**dict(zip(Purpose, wrapped, strict=True))),
-    )
+    # model_construct: a validated Base64Bytes would decode the octets that it is to encode.
+    wrapped = _Wrapped.model_construct(traffic=traffic, content=content, record=record)
+    return _Generation(created=now, public=public, wrapped=wrapped)
 
 
 def _dump(*generations: _Generation) -> bytes:

@@ -44,7 +44,10 @@ class Vault:
         blob = await self._store.mail.get(key)
         binding = Binding(self._store.region.code, key)
         generation = read_document_header(binding, blob.body).generation
-        private = await (await self._keys()).private(Purpose.RECORD, generation, opens=key)
+        keyring = await self._keys()
+        if not keyring.has(generation):  # another process has rotated the region's keys
+            keyring = await self._keys(anew=True)
+        private = await keyring.private(Purpose.RECORD, generation, opens=key)
         return Blob(open_document(private, binding, blob.body), blob.etag)
 
     def list(self, prefix: str, *, start_after: str | None = None) -> AsyncIterator[Listed]:
@@ -55,9 +58,9 @@ class Vault:
         keyring = await self._keys()
         return seal_document(keyring.public, Binding(self._store.region.code, key), document)
 
-    async def _keys(self) -> Keyring:
+    async def _keys(self, *, anew: bool = False) -> Keyring:
         async with self._loading:
-            if self._keyring is None:
+            if self._keyring is None or anew:
                 holder = Keyholder(self._store.region.code)
                 self._keyring = await Keyring.load(self._store.mail, self._store.keys, holder)
             return self._keyring

@@ -1,0 +1,205 @@
+"""The one place that opens a mailbox for the law.
+
+It takes a RecordedPermit and nothing less: an order verified, decided upon, approved by a
+second person, and committed to the audit log. Which mailbox, which time and which categories
+are read out of that permit; a caller can narrow nothing and widen nothing.
+
+What is fetched and opened for each category:
+
+    subscriber, identification   the subscriber record, under the record key
+    traffic                      the first 4,096 octets of each message in the timespan, under the
+                                 traffic key: the content frame is not fetched, and the content
+                                 key is not asked of the key service
+    content                      each message in the timespan whole, under the content key; the
+                                 traffic frame inside stays closed unless the permit carries it
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, final
+
+from policy.order import DataCategory
+from storage.accounts import Account, SubscriberRecord
+from storage.audit.recorded import RecordedPermit
+from storage.errors import Corrupt, NotFound
+from storage.identity import IdentityError, KeyRange, MessageId
+from storage.in_order import in_order
+from storage.keyring import Keyholder, Keyring
+from storage.keys import Purpose
+from storage.located import Located
+from storage.lookup import Lookup
+from storage.objects import Listed
+from storage.region import RegionStore
+from storage.sealing import TRAFFIC_READ, Binding, open_content, open_traffic, read_message_header
+from storage.traffic import TrafficRecord, read_record
+
+_TRAFFIC_AT_ONCE: Final = 16
+# Whole messages in memory at once: 25 MiB each is what operators commonly let in.
+_MESSAGES_AT_ONCE: Final = 4
+
+
+class NotPermitted(Exception):
+    """The permit does not carry the category that was asked for, or was made for another home."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class StoredMessage:
+    """A message as it was received, octet for octet. `traffic` only where the permit carries it."""
+
+    message_id: MessageId
+    traffic: TrafficRecord | None
+    content: bytes
+
+    @property
+    def received_at(self) -> datetime:
+        """UTC, to the millisecond."""
+        return self.message_id.received_at
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """An object in the timespan that could not be opened. A package lists it: an authority must
+    not take what it was given for all that there is."""
+
+    key: str
+    rule: str
+
+
+@final
+class DisclosureReader:
+    """One mailbox, for one RecordedPermit. Let it go when the package is built: it holds keys."""
+
+    def __init__(
+        self, home: RegionStore, located: Located, recorded: RecordedPermit, *, mint: object
+    ) -> None:
+        if mint is not _MINT:
+            raise TypeError("a DisclosureReader is made by DisclosureReader.open")
+        self._home: Final = home
+        self._located: Final = located
+        self._permit: Final = recorded.permit
+        self._keyring: Keyring | None = None
+
+    @classmethod
+    async def open(cls, directory: Lookup, recorded: RecordedPermit) -> DisclosureReader:
+        """Find the permit's mailbox in its home.
+
+        Raises NotPermitted if that is no longer the region whose law the permit was decided
+        under; UnknownAddress, Unavailable, Forbidden, Corrupt.
+        """
+        if not isinstance(recorded, RecordedPermit):
+            raise TypeError("a mailbox is opened for a RecordedPermit alone")
+        located = await directory.find(recorded.permit.address)
+        if located.home != recorded.permit.region:
+            raise NotPermitted(f"decided for {recorded.permit.region}, but the mailbox is at home elsewhere")
+        return cls(directory.ground.home(located), located, recorded, mint=_MINT)
+
+    async def subscriber(self) -> dict[str, object]:
+        """Who the account belongs to (Reg. (EU) 2023/1543 Art. 3(9)), as JSON. Raises NotPermitted."""
+        self._demand(DataCategory.SUBSCRIBER)
+        return (await self._account()).to_json()
+
+    async def identification(self) -> dict[str, object]:
+        """What identifies the user of the address and nothing more (Art. 3(10)), as JSON.
+
+        Situs keeps no log of the addresses that owners connect from, and says so: an empty list
+        would claim that nobody ever had.
+        """
+        self._demand(DataCategory.IDENTIFICATION)
+        account = (await self._account()).to_json()
+        return {name: account[name] for name in ("account", "address", "aliases", "created")} | {
+            "access_log": "not kept"
+        }
+
+    async def traffic(self) -> AsyncIterator[TrafficRecord | Unreadable]:
+        """The traffic records of the timespan, oldest first. Raises NotPermitted."""
+        self._demand(DataCategory.TRAFFIC)
+        async for found in in_order(self._listed(), self._read_traffic, _TRAFFIC_AT_ONCE):
+            if found is not None:
+                yield found
+
+    async def messages(self) -> AsyncIterator[StoredMessage | Unreadable]:
+        """The messages of the timespan, oldest first. Raises NotPermitted."""
+        self._demand(DataCategory.CONTENT)
+        async for found in in_order(self._listed(), self._read_message, _MESSAGES_AT_ONCE):
+            if found is not None:
+                yield found
+
+    def _demand(self, category: DataCategory) -> None:
+        if category not in self._permit.categories:
+            raise NotPermitted(f"the permit does not carry {category}")
+
+    async def _account(self) -> Account:
+        record = SubscriberRecord(self._home, self._located.account)
+        return (await record.read()).account(self._located)
+
+    async def _listed(self) -> AsyncIterator[Listed]:
+        wanted = KeyRange.of(self._permit.timespan)
+        prefix = f"mail/{self._located.account}/"
+        async for listed in self._home.mail.list(prefix, start_after=prefix + wanted.after):
+            if listed.key >= prefix + wanted.before:
+                return
+            yield listed
+
+    async def _read_traffic(self, listed: Listed) -> TrafficRecord | Unreadable | None:
+        try:
+            message = _message_id(listed.key)
+            head = await self._home.mail.get_range(listed.key, 0, TRAFFIC_READ)
+            return await self._open_traffic(listed, message, head)
+        except NotFound:
+            return None  # erased since it was listed
+        except Corrupt as error:
+            return _unreadable(listed, error)
+
+    async def _read_message(self, listed: Listed) -> StoredMessage | Unreadable | None:
+        try:
+            message = _message_id(listed.key)
+            sealed = (await self._home.mail.get(listed.key)).body
+            binding = Binding(self._home.region.code, listed.key)
+            generation = read_message_header(binding, sealed).generation
+            private = await (await self._keys()).private(Purpose.CONTENT, generation, opens=listed.key)
+            content = open_content(private, binding, sealed)
+            traffic = None
+            if DataCategory.TRAFFIC in self._permit.categories:
+                traffic = await self._open_traffic(listed, message, sealed)
+            return StoredMessage(message, traffic, content)
+        except NotFound:
+            return None  # erased since it was listed
+        except Corrupt as error:
+            return _unreadable(listed, error)
+
+    async def _open_traffic(self, listed: Listed, message: MessageId, head: bytes) -> TrafficRecord:
+        binding = Binding(self._home.region.code, listed.key)
+        header = read_message_header(binding, head)
+        if header.end != listed.size:
+            raise Corrupt(listed.key, f"it has {listed.size} octets where its header says {header.end}")
+        if missing := max(0, header.traffic_end - len(head)):
+            head += await self._home.mail.get_range(listed.key, len(head), missing)
+        private = await (await self._keys()).private(Purpose.TRAFFIC, header.generation, opens=listed.key)
+        return read_record(listed.key, message, open_traffic(private, binding, head))
+
+    async def _keys(self) -> Keyring:
+        if self._keyring is None:
+            holder = Keyholder(self._home.region.code, self._located.account)
+            self._keyring = await Keyring.load(self._home.mail, self._home.keys, holder)
+        return self._keyring
+
+
+_MINT: Final = object()
+
+
+def _unreadable(listed: Listed, error: Corrupt) -> Unreadable:
+    if error.key != listed.key:
+        raise error  # it is the keyring: nothing can be opened, and no list of messages says so
+    return Unreadable(listed.key, error.rule)
+
+
+def _message_id(key: str) -> MessageId:
+    try:
+        return MessageId.parse(key.rpartition("/")[2])
+    except IdentityError:
+        raise Corrupt(key, "its name is no message id") from None
