@@ -10,15 +10,16 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Annotated, Final, final
+from typing import Final, final
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
-from pydantic import AwareDatetime, BaseModel, ConfigDict, PlainSerializer, PlainValidator, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from policy.address import Address
 from policy.geography import Region
 from storage.errors import Conflict, Corrupt
+from storage.fields import AddressField
 from storage.identity import AccountId
 from storage.keyring import Keyholder, Keyring
 from storage.keys import PublicKeys, Purpose
@@ -29,13 +30,6 @@ from storage.sealing import Binding, open_document, read_document_header, seal_d
 
 # RFC 9106 4, second recommended option, as argon2-cffi ships it: 64 MiB, t=3.
 _HASHER: Final = PasswordHasher()
-
-
-def _address(value: object) -> Address:
-    return value if isinstance(value, Address) else Address.parse(str(value))
-
-
-_AddressField = Annotated[Address, PlainValidator(_address), PlainSerializer(str)]
 
 
 @final
@@ -119,11 +113,11 @@ async def hash_password(password: str) -> str:
 
 class _Stored(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", from_attributes=True)
-    address: _AddressField
+    address: AddressField
     created: AwareDatetime
     display_name: str
     password_hash: str | None
-    aliases: tuple[_AddressField, ...]
+    aliases: tuple[AddressField, ...]
     catch_alls: tuple[str, ...]
 
 

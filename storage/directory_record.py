@@ -16,30 +16,19 @@ from typing import Annotated, Final, Literal, NewType, final
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    PlainValidator,
-    TypeAdapter,
-)
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from policy.address import Address
-from policy.geography import Jurisdiction, Region, RegionCode
+from policy.geography import Region
 from storage.errors import Corrupt
-from storage.identity import AccountId
-from storage.keys import PublicKeysField
+from storage.fields import AccountField, JurisdictionField, PublicKeysField, RegionField
 from storage.located import AccountStatus, Located
 
 Name = NewType("Name", str)  # 64 hexadecimal digits
 
 PREFIX: Final = "directory/"
 
-_HexName = Annotated[Name, Field(pattern=r"^[0-9a-f]{64}\Z")]
-_AccountField = Annotated[AccountId, PlainValidator(AccountId.parse), PlainSerializer(str)]
-_RegionField = Annotated[RegionCode, PlainValidator(RegionCode.parse), PlainSerializer(str)]
-_CountryField = Annotated[Jurisdiction, PlainValidator(Jurisdiction.parse), PlainSerializer(str)]
+_HexName = Annotated[Name, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class _Record(BaseModel):
@@ -57,9 +46,9 @@ class Reservation(_Record):
     """
 
     kind: Literal["reservation"] = "reservation"
-    account: _AccountField
-    home: _RegionField
-    country: _CountryField
+    account: AccountField
+    home: RegionField
+    country: JurisdictionField
     maker: str  # of chance: two racers never write the same octets
     until: int  # Unix time in seconds after which somebody else may continue
 
@@ -69,9 +58,9 @@ class AccountRecord(_Record):
     """An address that is an account's own."""
 
     kind: Literal["account"] = "account"
-    account: _AccountField
-    home: _RegionField
-    country: _CountryField
+    account: AccountField
+    home: RegionField
+    country: JurisdictionField
     status: AccountStatus
     keys: PublicKeysField
 

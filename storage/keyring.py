@@ -24,8 +24,9 @@ from pydantic import AwareDatetime, Base64Bytes, BaseModel, ConfigDict, Field, V
 
 from policy.geography import RegionCode
 from storage.errors import AlreadyExists, Corrupt, KeyRefused
+from storage.fields import PublicKeysField
 from storage.identity import AccountId
-from storage.keys import KeyFormatError, PrivateKey, PublicKeys, PublicKeysField, Purpose
+from storage.keys import KeyFormatError, PrivateKey, PublicKeys, Purpose
 from storage.keyservice import KeyService
 from storage.objects import Bucket
 

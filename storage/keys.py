@@ -12,12 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from typing import Annotated, Any, Final, final
+from typing import Any, Final, final
 
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.hpke import MLKEM768X25519PrivateKey, MLKEM768X25519PublicKey
-from pydantic import PlainSerializer, PlainValidator
 
 _MLKEM_SEED: Final = 64
 _MLKEM_PUBLIC: Final = 1184
@@ -128,9 +127,3 @@ class PublicKeys:
         if not isinstance(generation, int) or isinstance(generation, bool) or not 0 < generation < 1 << 32:
             raise KeyFormatError("a key generation is a number from 1")
         return cls(generation, *(PublicKey.parse(fields.get(purpose)) for purpose in Purpose))
-
-
-# In a JSON document at rest.
-PublicKeysField = Annotated[
-    PublicKeys, PlainValidator(PublicKeys.from_json), PlainSerializer(PublicKeys.to_json)
-]

@@ -153,14 +153,14 @@ def _text(octets: bytes) -> str:
 
 class _Stored(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-    id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}\Z")]
+    id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
     sender: str
     recipient: str
     peer: str
     helo: str
     protocol: str
     size: Annotated[int, Field(ge=0)]
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}\Z")]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     message_id: str | None
     from_: Annotated[str | None, Field(alias="from")]
     to: str | None
