@@ -1,0 +1,56 @@
+"""What all the doors of one process share: the post, the limits, and the counts against them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final, final
+
+from prometheus_client import CollectorRegistry
+
+from gateway.ingress.admission import Admission
+from gateway.ingress.limits import Limits
+from gateway.ingress.memory import Memory
+from gateway.ingress.metrics import IngressMetrics
+from gateway.ingress.screening import ContentCheck
+from gateway.ingress.wire import MESSAGE_BLOCK
+from gateway.post import Post
+from policy.address import Address
+from storage.identity import utc_now
+
+
+@final
+class Reception:
+    """Make one for a process and hand it to every door, so that the limits hold over all of them.
+
+    `hostname` greets and signs the trace. `postmaster` is who `RCPT TO:<postmaster>` means: by
+    default postmaster at `hostname`. The metrics go into `registry`.
+    """
+
+    def __init__(
+        self,
+        post: Post,
+        hostname: str,
+        limits: Limits,
+        *,
+        clock: Callable[[], datetime] = utc_now,
+        check: ContentCheck | None = None,
+        postmaster: Address | None = None,
+        registry: CollectorRegistry | None = None,
+    ) -> None:
+        """Raises AddressError for a host name that is none."""
+        self.post: Final = post
+        self.hostname: Final = hostname
+        self.limits: Final = limits
+        self.clock: Final = clock
+        self.check: Final = check
+        self.postmaster: Final = postmaster or Address.parse(f"postmaster@{hostname}")
+        self.memory: Final = Memory(limits)
+        self.admission: Final = Admission(limits)
+        self.metrics: Final = IngressMetrics(registry or CollectorRegistry())
+        self.metrics.memory.set_function(lambda: self.memory.in_flight)
+        # See `Wire`: one for all the connections of a process.
+        self.landing: Final = memoryview(bytearray(MESSAGE_BLOCK))
+        # Deliveries under way. They belong to the process: a session that ends does not end them.
+        self.storing: Final[set[asyncio.Task[object]]] = set()

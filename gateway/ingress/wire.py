@@ -1,0 +1,230 @@
+"""One connection: octets in under a deadline, replies out, nothing read past what was asked for.
+
+The session runs as one task and asks for more octets when it needs them; a reply is written
+together with its neighbours, when the session has to wait (RFC 2920 3.2). A peer that is gone is
+noticed when the session next asks: losing it never cancels what the session is doing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Final, cast, final
+
+# Octets taken from the socket at a time. While a session waits for a command, little more than a
+# command is let in: what is read but not yet charged to the memory bound stays small.
+COMMAND_BLOCK: Final = 4_096
+MESSAGE_BLOCK: Final = 65_536
+_LINGER: Final = 10.0  # seconds
+
+
+class Disconnected(Exception):
+    """The peer is gone."""
+
+
+class TimedOut(Exception):
+    """The peer sent nothing, or took nothing, for too long."""
+
+
+class Stopping(Exception):
+    """The server stops, and this session has to end."""
+
+
+@final
+class Wire(asyncio.BufferedProtocol):
+    """A connection as the session sees it. `buffer` holds what has come and is not yet used.
+
+    `landing` (MESSAGE_BLOCK octets) is where the event loop puts what it reads. All connections
+    of a process share one: the loop fills it and calls `buffer_updated` in the same step.
+    """
+
+    def __init__(self, run: Callable[[Wire], Coroutine[None, None, None]], landing: memoryview) -> None:
+        self.buffer: Final = bytearray()
+        self.task: asyncio.Task[None] | None = None
+        self.gone = False  # no reply can reach the peer any more
+        self.ended = False  # the peer will send nothing more, and may still be listening
+        self.stopping = False
+        self._stopping_at_once = False
+        self._run: Final = run
+        self._loop: Final = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._out: list[bytes] = []
+        self._waiter: asyncio.Future[None] | None = None
+        self._idle = False  # the waiter waits for a command, not for the rest of something
+        self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._landing: Final = landing
+        self._block = COMMAND_BLOCK
+        self._reading = True
+        self._writable = asyncio.Event()
+        self._writable.set()
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        assert self._transport is not None
+        return self._transport
+
+    @property
+    def tls(self) -> ssl.SSLObject | None:
+        return cast("ssl.SSLObject | None", self.transport.get_extra_info("ssl_object"))
+
+    # -- what asyncio calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self.task = self._loop.create_task(self._run(self))
+
+    def get_buffer(self, _sizehint: int) -> memoryview:
+        return self._landing[: self._block]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.buffer.extend(self._landing[:nbytes])
+        if self._waiter is None or self._waiter.done():
+            # The session is busy: what it has not asked for stays in the kernel.
+            self._reading = False
+            self.transport.pause_reading()
+        else:
+            self._waiter.set_result(None)
+
+    def eof_received(self) -> bool:
+        # A peer that half-closes after its last command is still owed the replies. TLS has no half-close.
+        self.ended = True
+        self._wake(Disconnected())
+        return self.tls is None
+
+    def connection_lost(self, _reason: Exception | None) -> None:
+        self.gone = True
+        self._writable.set()
+        self._wake(Disconnected())
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    # -- what the session calls
+
+    async def more(
+        self, seconds: float, *, until: float | None = None, idle: bool = False, block: int = COMMAND_BLOCK
+    ) -> None:
+        """Writes what is due, then waits until `buffer` has grown, by up to `block` octets.
+
+        Waits `seconds` at most, and not past `until` (the loop's time).
+        Raises Disconnected, TimedOut, and, where the session is `idle`, Stopping.
+        """
+        await self.flush(seconds)
+        if self.gone or self.ended:
+            raise Disconnected
+        if self._stopping_at_once or (idle and self.stopping):
+            raise Stopping
+        self._block = block
+        if not self._reading:
+            self._reading = True
+            self.transport.resume_reading()
+        self._waiter, self._idle = self._loop.create_future(), idle
+        deadline = self._loop.time() + seconds
+        self._arm(deadline if until is None else min(deadline, until))
+        try:
+            await self._waiter
+        finally:
+            self._waiter, self._idle = None, False
+
+    def write(self, data: bytes) -> None:
+        """To be sent with the next `more` or `flush`."""
+        self._out.append(data)
+
+    async def flush(self, seconds: float) -> None:
+        """Hands on what is due. A peer that takes no replies is TimedOut: it fills no memory of ours."""
+        if self._out:
+            if not self.gone:
+                self.transport.write(self._out[0] if len(self._out) == 1 else b"".join(self._out))
+            self._out.clear()
+        if not self._writable.is_set():
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._writable.wait()
+            except TimeoutError:
+                raise TimedOut from None
+
+    def stop(self, *, at_once: bool = False) -> None:
+        """A session that waits for a command gets Stopping; `at_once`, one that waits for anything."""
+        self.stopping = True
+        self._stopping_at_once = at_once
+        if self._idle or at_once:
+            self._wake(Stopping())
+
+    async def start_tls(self, context: ssl.SSLContext, seconds: float) -> None:
+        """Raises Disconnected when the handshake fails. Nothing read in the clear survives it."""
+        await self.flush(seconds)
+        # RFC 3207 4.2: what was learned, or came, before the handshake does not count after it.
+        self.buffer.clear()
+        try:
+            upgraded = await self._loop.start_tls(
+                self.transport, self, context, server_side=True, ssl_handshake_timeout=seconds
+            )
+        except (OSError, asyncio.CancelledError, EOFError) as error:
+            if isinstance(error, asyncio.CancelledError) and not self.gone:
+                raise
+            raise Disconnected from error
+        if upgraded is None or self.gone:
+            raise Disconnected
+        self._transport, self._reading = upgraded, True
+
+    async def part(self, seconds: float) -> None:
+        """Sends what is due, and listens on a little without hearing.
+
+        Closing a socket that holds unread octets resets it, and a peer that was still sending
+        would never see the reply that says why.
+        """
+        with suppress(Disconnected, TimedOut, OSError):  # shutting down a socket whose peer has left
+            await self.flush(seconds)
+            if not self.gone and self.transport.can_write_eof():
+                self.transport.write_eof()
+            until = self._loop.time() + seconds
+            while True:
+                self.buffer.clear()
+                await self.more(seconds, until=until, block=MESSAGE_BLOCK)
+
+    def close(self) -> None:
+        """Sends what is due and closes; a peer that takes nothing is cut off after a while."""
+        if not self.gone:
+            if self._out:
+                self.transport.write(b"".join(self._out))
+            self.transport.close()
+            if self.transport.get_write_buffer_size():
+                self._loop.call_later(_LINGER, self.transport.abort)
+        self._out.clear()
+
+    def abort(self) -> None:
+        """Closes at once, whatever the peer has not yet taken."""
+        self.gone = True
+        self.transport.abort()
+
+    # -- within
+
+    def _wake(self, error: Exception) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(error)
+
+    def _arm(self, deadline: float) -> None:
+        # One timer follows a deadline that moves with each wait: setting and cancelling a timer
+        # for each command would cost more than the command.
+        self._deadline = deadline
+        if self._timer is None or self._timer.cancelled() or self._timer.when() > self._deadline:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_at(self._deadline, self._expire)
+
+    def _expire(self) -> None:
+        self._timer = None
+        if self._waiter is None or self._waiter.done():
+            return
+        if self._loop.time() < self._deadline:
+            self._timer = self._loop.call_at(self._deadline, self._expire)
+        else:
+            self._wake(TimedOut())
