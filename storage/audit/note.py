@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
 import re
+import secrets
 import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -173,6 +175,19 @@ class Signer:
         seconds = int(now.timestamp())
         value = seconds.to_bytes(8) + self._key.sign(cosigned_message(text, seconds))
         return Signature(self.name, self.key.key_id, value)
+
+
+def generate_signer(path: Path, name: str, kind: KeyKind = KeyKind.ED25519) -> Signer:
+    """Make a key and keep it in a new 0600 file. Raises NoteError if the file is there already."""
+    signer = Signer(name, secrets.token_bytes(32), kind)
+    try:
+        # O_EXCL: a log whose key is replaced in silence can no longer be verified.
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise NoteError(f"{path}: the signing key cannot be written: {error.strerror}") from None
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(signer.text() + "\n")
+    return signer
 
 
 @final
