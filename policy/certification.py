@@ -22,7 +22,7 @@ from cryptography.x509.verification import (
 )
 
 from policy.geography import Jurisdiction
-from policy.keys import KeyRefused, admit_issuer_key
+from policy.keys import KeyRefused, issuer_key
 from policy.trust import Trust
 
 DOCUMENT_SIGNING: Final = ObjectIdentifier("1.3.6.1.5.5.7.3.36")  # RFC 9336, id-kp-documentSigning
@@ -82,7 +82,7 @@ def find_path(chain: tuple[x509.Certificate, ...], trust: Trust, now: datetime) 
     """
     for certificate in chain[1:]:
         try:
-            admit_issuer_key(certificate)
+            issuer_key(certificate)
         except KeyRefused as error:
             raise Uncertified(f"the CA {_name(certificate)}: {error}") from None
     candidates = trust.jurisdictions_of(chain[-1])

@@ -37,9 +37,10 @@ class MalformedOrder(ValueError):
     """Not an order at all. `field` is where, `rule` what was expected there."""
 
     def __init__(self, field: str, rule: str) -> None:
-        super().__init__(f"{field}: {rule}")
-        self.field: Final = field
-        self.rule: Final = rule
+        # Parts of the order stand in both: they go into logs and onto terminals.
+        self.field: Final = one_line(field, 128)
+        self.rule: Final = one_line(rule, 400)
+        super().__init__(f"{self.field}: {self.rule}")
 
 
 @final
@@ -62,6 +63,12 @@ class OrderForm:
     payload: bytes
     encoded_payload: str
     signatures: tuple[SignatureForm, ...]
+
+
+def one_line(text: str, limit: int) -> str:
+    """A stranger's text made fit to be shown: no control characters, no more than `limit`."""
+    shown = "".join(character if character.isprintable() else "\ufffd" for character in text[:limit])
+    return shown if len(text) <= limit else f"{shown}..."
 
 
 def read_form(raw: bytes) -> OrderForm:
@@ -190,7 +197,7 @@ def _only(values: object, names: tuple[str, ...], place: str) -> None:
         raise MalformedOrder(place, "a JSON object is expected")
     for name in values:
         if name not in names:
-            raise MalformedOrder(f"{place}.{name[:64]}", f"only {', '.join(names)} may stand here")
+            raise MalformedOrder(f"{place}.{name}", f"only {', '.join(names)} may stand here")
     for name in names:
         if name not in values:
             raise MalformedOrder(f"{place}.{name}", "this member is required")

@@ -38,13 +38,15 @@ def algorithms_for(leaf: x509.Certificate) -> frozenset[str]:
     raise KeyRefused("a key on P-256, P-384 or Ed25519, or RSA of 2048 bits and more, is expected")
 
 
-def admit_issuer_key(ca: x509.Certificate) -> None:
-    """Raises KeyRefused for a CA key that is not on P-256, P-384 or P-521, or RSA."""
+def issuer_key(ca: x509.Certificate) -> rsa.RSAPublicKey | ec.EllipticCurvePublicKey:
+    """The key of a CA. Raises KeyRefused if it is not on P-256, P-384 or P-521, or RSA."""
     key = _public_key(ca)
     if isinstance(key, rsa.RSAPublicKey):
         _admit_rsa(key)
-    elif not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in (*_BY_CURVE, "secp521r1"):
-        raise KeyRefused("a CA key on P-256, P-384 or P-521, or RSA of 2048 bits and more, is expected")
+        return key
+    if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in (*_BY_CURVE, "secp521r1"):
+        return key
+    raise KeyRefused("a CA key on P-256, P-384 or P-521, or RSA of 2048 bits and more, is expected")
 
 
 def _admit_rsa(key: rsa.RSAPublicKey) -> None:

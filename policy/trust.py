@@ -15,12 +15,16 @@ from types import MappingProxyType
 from typing import Final, final
 
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.verification import Store
 
 from policy.geography import Jurisdiction
-from policy.keys import KeyRefused, admit_issuer_key
+from policy.keys import KeyRefused, issuer_key
 from policy.order import IssuerRole
+
+# `is_signature_valid` would take MD5 and SHA-1 as well; the path's signatures are held to these too.
+_CRL_DIGESTS: Final = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
 
 
 def spki_sha256(certificate: x509.Certificate) -> str:
@@ -81,15 +85,13 @@ class RevocationList:
     _signers: dict[str, bool] = field(default_factory=dict)
 
     def signed_by(self, issuer: x509.Certificate) -> bool:
-        """Whether this issuer's key made the signature: a fact without a date, so it is kept."""
+        """Whether this issuer's key made the signature: a fact without a date, so it is kept.
+
+        Raises KeyRefused for a key that no CA may have."""
         spki = spki_sha256(issuer)
         known = self._signers.get(spki)
         if known is None:
-            try:
-                known = self.crl.is_signature_valid(issuer.public_key())  # type: ignore[arg-type]
-            except TypeError:  # a key that issues nothing, such as X25519
-                known = False
-            self._signers[spki] = known
+            known = self._signers[spki] = self.crl.is_signature_valid(issuer_key(issuer))
         return known
 
 
@@ -105,7 +107,8 @@ class Trust:
         self.by_jurisdiction: Final = MappingProxyType(dict(by_jurisdiction))
         faults: list[TrustFault] = []
         self._stores: Final[dict[Jurisdiction, Store]] = {}
-        self._subjects: Final[dict[x509.Name, list[Jurisdiction]]] = defaultdict(list)
+        self._anchors: Final[dict[x509.Certificate, Jurisdiction]] = {}
+        self._subjects: Final[dict[x509.Name, set[Jurisdiction]]] = defaultdict(set)
         self._lists: Final[dict[tuple[Jurisdiction, x509.Name], list[RevocationList]]] = defaultdict(list)
         self._authorities: Final[dict[tuple[Jurisdiction, str], Authority]] = {}
         for jurisdiction, listed in sorted(self.by_jurisdiction.items()):
@@ -117,8 +120,11 @@ class Trust:
             raise TrustError(tuple(faults))
 
     def jurisdictions_of(self, last: x509.Certificate) -> tuple[Jurisdiction, ...]:
-        """Where a chain that ends in `last` may be anchored, by name alone."""
-        return tuple(self._subjects.get(last.issuer, ()))
+        """Where a chain that ends in `last` may be anchored: as an anchor itself, or by its issuer's name."""
+        found = set(self._subjects.get(last.issuer, ()))
+        if last in self._anchors:
+            found.add(self._anchors[last])
+        return tuple(sorted(found))
 
     def store(self, jurisdiction: Jurisdiction) -> Store:
         """The jurisdiction's anchors, and nobody else's."""
@@ -139,8 +145,9 @@ class Trust:
             rule = _anchor_fault(anchor)
             if rule:
                 faults.append(TrustFault(jurisdiction, anchor, rule))
-            elif jurisdiction not in self._subjects[anchor.subject]:
-                self._subjects[anchor.subject].append(jurisdiction)
+            else:
+                self._anchors[anchor] = jurisdiction
+                self._subjects[anchor.subject].add(jurisdiction)
         if listed.anchors:
             self._stores[jurisdiction] = Store(list(listed.anchors))
 
@@ -170,7 +177,7 @@ class Trust:
 
 def _anchor_fault(anchor: x509.Certificate) -> str | None:
     try:
-        admit_issuer_key(anchor)
+        issuer_key(anchor)
         constraints = anchor.extensions.get_extension_for_class(x509.BasicConstraints).value
         usage = anchor.extensions.get_extension_for_class(x509.KeyUsage).value
     except KeyRefused as error:
@@ -184,6 +191,8 @@ def _anchor_fault(anchor: x509.Certificate) -> str | None:
 
 def _revocation_list(crl: x509.CertificateRevocationList) -> RevocationList | str:
     """The CRL read, or the rule of RFC 5280 section 5 that it breaks."""
+    if not isinstance(crl.signature_hash_algorithm, _CRL_DIGESTS):
+        return "a CRL is signed over SHA-256, SHA-384 or SHA-512"
     if crl.next_update_utc is None:
         return "a CRL says when the next is due, nextUpdate (RFC 5280 5.1.2.5)"
     try:

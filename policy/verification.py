@@ -33,7 +33,7 @@ from cryptography import x509
 
 from policy.certification import Path, Uncertified, check_purpose, check_revocation, find_path
 from policy.jose import is_genuine
-from policy.jws import MalformedOrder, OrderForm, SignatureForm, read_form
+from policy.jws import MalformedOrder, OrderForm, SignatureForm, one_line, read_form
 from policy.keys import KeyRefused, algorithms_for
 from policy.order import ClaimError, Order, SignatureRole
 from policy.signatory import Signatory
@@ -147,6 +147,8 @@ def read_order(raw: bytes | str) -> UnverifiedOrder:
 
 def verify_order(unverified: UnverifiedOrder, trust: Trust, now: datetime) -> VerifiedOrder:
     """Steps 2 to 9, at `now` (aware, UTC). Raises Unverified at the first step that fails."""
+    if now.tzinfo is None:
+        raise ValueError("now: an aware datetime is expected")
     form = unverified.form
     walk = _Walk()
     walk.passed(1, "form", f"{len(form.signatures)} signature(s), {len(form.payload)} octets of claims")
@@ -177,12 +179,13 @@ class _Walk:
         self.signature: int | None = None
 
     def passed(self, number: int, title: str, detail: str) -> None:
-        self.steps.append(Step(number, title, True, detail, self.signature))
+        self.steps.append(Step(number, title, True, one_line(detail, 400), self.signature))
 
     def failed(self, number: int, title: str, detail: str, code: str = "signature") -> NoReturn:
-        self.steps.append(Step(number, title, False, detail, self.signature))
+        step = Step(number, title, False, one_line(detail, 400), self.signature)
+        self.steps.append(step)
         place = "" if self.signature is None else f"signatures[{self.signature}]: "
-        raise Unverified(code, f"{place}{title}: {detail}", tuple(self.steps))
+        raise Unverified(code, f"{place}{title}: {step.detail}", tuple(self.steps))
 
     def require(self, ok: bool, number: int, title: str, detail: str, *, code: str = "signature") -> None:
         if not ok:
@@ -200,9 +203,7 @@ def _verify_signature(
     except KeyRefused as error:
         walk.failed(3, "key", str(error))
     usable = f"this key signs with {' or '.join(sorted(algorithms))}"
-    walk.require(
-        signature.algorithm in algorithms, 3, "key", f"alg is {signature.algorithm[:32]!r}, {usable}"
-    )
+    walk.require(signature.algorithm in algorithms, 3, "key", f"alg is {signature.algorithm!r:.40}, {usable}")
     path = _certify(signature.chain, trust, now, walk)
     # One signature of a general JWS, all of it protected, is a compact JWS (RFC 7515 7.2.1).
     compact = f"{signature.protected}.{encoded_payload}.{signature.signature}"
@@ -219,7 +220,7 @@ def _verify_signature(
 
 def _certify(chain: tuple[x509.Certificate, ...], trust: Trust, now: datetime, walk: _Walk) -> Path:
     """Steps 4 to 6."""
-    subject = chain[0].subject.rfc4514_string()[:256]
+    subject = chain[0].subject.rfc4514_string()
     number, title = 4, "purpose"
     try:
         check_purpose(chain[0])
@@ -256,5 +257,5 @@ def _check_certificate(pem: str) -> None:
         certificates = x509.load_pem_x509_certificates(pem.encode("utf-8"))
     except ValueError:
         certificates = []
-    if len(certificates) != 1:
+    if len(certificates) != 1 or pem.count("-----BEGIN ") != 1:  # and nothing else, such as a private key
         raise MalformedOrder("deliver_to", "one certificate in PEM is expected")
