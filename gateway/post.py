@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Final, Protocol, final
 
 from policy.address import Address
+from storage import mailbox
 from storage.identity import MessageId
 from storage.located import Located
 from storage.lookup import Lookup
-from storage.mailbox import append
 from storage.traffic import Envelope
 
 
@@ -31,14 +31,17 @@ class Post(Protocol):
 
 
 @final
-class HomePost:
-    """The post office of a process that serves mail: the directory, and each mailbox's own home."""
+class RegionalPost:
+    """The post over the regions' buckets. Holds no key that could open what it stores."""
 
     def __init__(self, directory: Lookup) -> None:
         self._directory: Final = directory
 
     async def locate(self, address: Address) -> Located:
+        """See Post."""
         return await self._directory.locate(address)
 
     async def store(self, located: Located, envelope: Envelope, content: bytes) -> MessageId:
-        return await append(self._directory.ground.home(located), located, envelope, content)
+        """See Post. The one store that mail is ever put into is the one of `located`'s home."""
+        home = self._directory.ground.home(located)
+        return await mailbox.append(home, located, envelope, content)
