@@ -186,7 +186,10 @@ class Bucket:
 
     async def _read(self, key: str) -> Blob:
         result = await self._store.get_async(_checked(key))
-        return Blob(bytes(await result.bytes_async()), ETag(result.meta["e_tag"] or ""))
+        if not (etag := result.meta["e_tag"]):
+            # Somebody's web page with status 200: a balancer that lost its engine shows such things.
+            raise ConnectionError("an answer without ETag")
+        return Blob(bytes(await result.bytes_async()), ETag(etag))
 
     async def _conditional(
         self, store: S3Store, key: str, body: bytes, expected: ETag | None, fresh_key: bool
