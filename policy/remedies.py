@@ -1,0 +1,96 @@
+"""What a refusal teaches: what would open this mailbox, and whether a foreign law pulls the other way."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from policy.assessment import Conflict, Remedy
+from policy.case import Case
+from policy.order import DataCategory, IssuerRole
+from policy.rules import Deed, Instrument, JurisdictionKind, Law, Opens, Reach
+
+
+def remedies(case: Case, missing: frozenset[DataCategory]) -> tuple[Remedy, ...]:
+    """The instruments that would carry at least one of `missing` here, and who may issue them.
+
+    For a preservation only what preserves, and mutual assistance; for a production what produces.
+    """
+    wanted = Deed.PRODUCE if case.instrument is None else case.instrument.deed
+    found: list[Remedy] = []
+    for instrument in case.lawbook.instruments_at(case.country, case.now):
+        if instrument.deed is not wanted and instrument.opens is not Opens.RECOGNITION:
+            continue
+        roles = _issuers(instrument, missing)
+        if roles:
+            found.append(Remedy(instrument.id, roles, _route(case, instrument)))
+    return tuple(found)
+
+
+def conflict(case: Case) -> Conflict | None:
+    """A foreign law that claims the data from the provider all the same (18 U.S.C. 2713 and the like).
+
+    Asked only where no way is open for an order that is genuine and in force: an order that
+    binds nobody at home cannot bind the provider here.
+    """
+    instrument = case.instrument
+    if instrument is None or instrument.home is None:
+        return None
+    law = case.lawbook.law(instrument.home)
+    if law is None or not _has_hold_of_provider(case, law, instrument):
+        return None
+    for reach in law.reaches:
+        if instrument.id in reach.instruments and case.in_force(reach.dates):
+            due = _objection_due(case, law, reach)
+            detail = reach.objection_law if due is not None else reach.otherwise
+            return Conflict("foreign-reach", reach.law, due, detail)
+    return None
+
+
+def _issuers(instrument: Instrument, missing: frozenset[DataCategory]) -> tuple[IssuerRole, ...]:
+    roles: set[IssuerRole] = set()
+    for grant in instrument.grants:
+        if not grant.categories.isdisjoint(missing):
+            roles |= grant.issuers or grant.validated_issuers
+    return tuple(role for role in IssuerRole if role in roles)
+
+
+def _route(case: Case, instrument: Instrument) -> str:
+    country, lawbook, now = case.country, case.lawbook, case.now
+    if instrument.opens is Opens.RECOGNITION:
+        rules = [rule for rule in lawbook.recognitions(country, instrument) if rule.dates.cover(now, now)]
+        taken_up = "; ".join(f"{' or '.join(sorted(rule.recognisers))} under {rule.name}" for rule in rules)
+        route = f"taken up in {country} (signed as `recognise`) by a {taken_up}"
+    elif instrument.opens is Opens.AGREEMENT:
+        routes = [
+            rule.route for rule in lawbook.agreements(country, instrument) if rule.dates.cover(now, now)
+        ]
+        route = f"from {instrument.home}: {'; '.join(routes)}"
+    elif membership := lawbook.membership(instrument):
+        route = f"from a state bound by {membership.name} other than {case.addressee}"
+    else:
+        route = f"from an authority of {country} ({instrument.statute})"
+    return route if instrument.citation.confirmed else f"{route}; no source confirms this rule"
+
+
+def _has_hold_of_provider(case: Case, law: Law, instrument: Instrument) -> bool:
+    membership = case.lawbook.membership(instrument)
+    if law.kind is JurisdictionKind.UNION:
+        return membership is not None and any(
+            membership.binds(entity, case.received_at, case.now) for entity in case.provider_entities
+        )
+    return law.code in case.provider_entities
+
+
+def _objection_due(case: Case, law: Law, reach: Reach) -> datetime | None:
+    """The end of the statutory time to object, or None: there is no clock where the law sets none."""
+    if reach.objection is None or case.country in reach.objection_not_for:
+        return None
+    if reach.objection_needs_agreement:
+        # 18 U.S.C. 2703(h)(2)(A): a customer who is no US person, and a qualifying government.
+        qualifying = any(
+            agreement.partner == case.country and case.in_force(agreement.dates)
+            for agreement in law.agreements
+        )
+        if not qualifying or case.circumstances.target_state == law.code:
+            return None
+    return case.received_at + reach.objection
