@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Final, Literal, final
 
@@ -102,7 +102,7 @@ class _File(_Section):
     smtp: _Mail = _Mail()
     lmtp: _Mail = _Mail()
     gateway: _Gateway
-    limits: Limits = Limits()
+    limits: dict[str, int | float] = {}
 
 
 @final
@@ -231,7 +231,7 @@ class _Reader:
             smtp=self._mail("smtp", file.smtp),
             lmtp=self._mail("lmtp", file.lmtp),
             gateway_listen=file.gateway.listen,
-            limits=file.limits,
+            limits=self._limits(file.limits),
         )
 
     def _region(self, name: str, section: _Region) -> RegionSettings:
@@ -268,6 +268,18 @@ class _Reader:
             connect_from=tuple(section.connect_from),
         )
 
+    def _limits(self, section: dict[str, int | float]) -> Limits:
+        kinds = {field.name: type(field.default) for field in fields(Limits)}
+        for name, value in section.items():
+            if name not in kinds:
+                raise self._fault(f"limits.{name}", "unknown key")
+            if kinds[name] is int and not isinstance(value, int):
+                raise self._fault(f"limits.{name}", "a whole number is expected")
+        try:
+            return Limits(**section)  # type: ignore[arg-type]  # the loop above has looked
+        except ValueError as error:
+            raise self._fault("limits", str(error)) from None
+
     def _at(self, relative: str) -> Path:
         return self._path.parent / relative
 
@@ -292,16 +304,3 @@ class _Reader:
 
     def _fault(self, key: str, expected: str) -> ConfigError:
         return ConfigError(f"{self._path}: {key}: {expected}")
-
-
-def read_secret(path: Path, octets: int) -> bytes:
-    """A secret in hexadecimal from a file that others cannot read. Raises ConfigError."""
-    try:
-        if path.stat().st_mode & 0o077:
-            raise ConfigError(f"{path}: readable by others; expected mode 0600")
-        secret = bytes.fromhex(path.read_text().strip())
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: {error}") from None
-    if len(secret) != octets:
-        raise ConfigError(f"{path}: {octets} bytes in hexadecimal are expected, found {len(secret)}")
-    return secret

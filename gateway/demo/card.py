@@ -86,7 +86,9 @@ class Card:
                 "regions": {code: CardRegion(**region) for code, region in card["regions"].items()},
                 "accounts": tuple(CardAccount(**account) for account in card["accounts"]),
                 "operators": tuple(CardOperator(**_tuples(operator)) for operator in card["operators"]),
-                "authorities": tuple(CardAuthority(**_tuples(authority)) for authority in card["authorities"]),
+                "authorities": tuple(
+                    CardAuthority(**_tuples(authority)) for authority in card["authorities"]
+                ),
             }
         )
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,6 @@ from typing import Final, final
 
 from gateway.demo.engines import EngineProcess
 from policy.clearance import Role
-from storage.audit.note import generate_signer
 
 
 @final
@@ -69,20 +67,6 @@ class Doors:
     def free(cls) -> Doors:
         """Any free ports, known once they are bound."""
         return cls(*["127.0.0.1:0"] * 4)
-
-
-def write_secrets(directory: Path) -> None:
-    """Makes whichever of the demo's secret files are not there yet, each mode 0600."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name in ("directory.key", *(f"{code}.pseudonym.key" for code in CODES)):
-        path = directory / name
-        if not path.exists():
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(secrets.token_hex(32))
-    for code in CODES:
-        path = directory / f"{code}.audit.key"
-        if not path.exists():
-            generate_signer(path, f"situs/{DEPLOYMENT}/{code}")
 
 
 def write_config(path: Path, engines: Mapping[str, EngineProcess], doors: Doors) -> None:

@@ -1,0 +1,61 @@
+"""What the demo prints when all is listening: where everything is, and three things to try."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+
+from gateway.demo.card import Card
+from gateway.demo.scenes import IRELAND, make_order
+
+
+def invite(card: Card, card_path: Path) -> str:
+    """Text for a terminal. Each command in it can be pasted as it stands, and works."""
+    situs = shlex.join([sys.executable, "-m", "gateway"])
+    config = shlex.quote(card.config)
+    host, port = card.smtp.split(":")
+    target = card.home(IRELAND).address
+    request = _us_request(card, card_path.parent)
+    send = (
+        f"import smtplib; smtplib.SMTP({host!r}, {port}).sendmail('you@elsewhere.example', [{target!r}], "
+        f"'Subject: hello\\r\\n\\r\\nIt stays in Ireland.\\r\\n')"
+    )
+    token = card.operator("intake", IRELAND).token
+    places = "\n".join(
+        f"  {region.country}  {code:<13} {region.endpoint}  bucket {region.bucket}  {card.home(code).address}"
+        for code, region in card.regions.items()
+    )
+    return f"""\
+Situs is running: three regions, three S3 servers, one law for each.
+
+{places}
+
+  SMTP {card.smtp}   LMTP {card.lmtp}   disclosure gateway {card.gateway}
+  everything else (operators and tokens, authorities and keys): {card_path}
+
+Try:
+
+  1. Send a mail to Ireland. It is sealed, and lies in the Irish bucket alone.
+
+     {shlex.join([sys.executable, "-c", send])}
+
+  2. Bring a US warrant for it. It is refused, and told why, and what would open the mailbox.
+
+     curl -s -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' \\
+          -d @{shlex.quote(str(request))} {card.gateway}/v1/disclosures | {sys.executable} -m json.tool
+
+  3. Verify the Irish log, where that refusal now stands.
+
+     {situs} audit verify --region {IRELAND} --config {config}
+
+Ctrl-C stops everything."""
+
+
+def _us_request(card: Card, directory: Path) -> Path:
+    """A ready request body: a US warrant for the Irish mailbox, signed by the demo's US court."""
+    order = make_order(card.authority("US", "judge"), "us.sca-warrant", card.home(IRELAND).address)
+    path = directory / "us-warrant.json"
+    path.write_text(json.dumps({"order": order, "requested": ["content"]}))
+    return path

@@ -1,0 +1,82 @@
+"""The composition root: one configuration in, everything that the doors stand on out.
+
+Nothing here decides anything. What is opened is closed in reverse, by one exit stack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final, final
+
+from gateway.config import Config, ConfigError
+from gateway.disclosure.office import Chamber, Office
+from gateway.law import packaged_lawbook
+from gateway.secret_files import read_key, read_signer
+from gateway.trust import TrustDirectory
+from policy.geography import RegionCode
+from storage.audit.log import AuditLog
+from storage.audit.pseudonym import Pseudonyms
+from storage.directory import Directory
+from storage.identity import Clock, utc_now
+from storage.region import Ground
+from storage.vault import Vault
+
+
+@final
+class House:
+    """The ground, the directory, and a chamber for each region served. Made by `House.open`."""
+
+    def __init__(
+        self, config: Config, ground: Ground, directory: Directory, clock: Clock, stack: AsyncExitStack
+    ) -> None:
+        self.config: Final = config
+        self.ground: Final = ground
+        self.directory: Final = directory
+        self.clock: Final = clock
+        self._stack: Final = stack
+        self._chambers: Final[dict[RegionCode, Chamber]] = {}
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, config: Config, *, clock: Clock = utc_now) -> AsyncIterator[House]:
+        """Opens every configured region and proves its fence.
+
+        Raises ConfigError for an unusable secret, FenceBroken for a region that is not what the
+        configuration says. A region that is down is not fatal: what needs it raises Unavailable.
+        """
+        key = read_key(config.directory_key_file)
+        async with AsyncExitStack() as stack:
+            ground = await stack.enter_async_context(
+                await Ground.open(list(config.regions.values()), config.deployment)
+            )
+            directory = Directory(ground, key, config.registrar, config.reads, clock=clock)
+            yield cls(config, ground, directory, clock, stack)
+
+    async def chamber(self, code: RegionCode) -> Chamber:
+        """A served region with its vault and its log, opened when it is first asked for.
+
+        Raises Unavailable while the region is down, ConfigError for an unusable key of its log.
+        """
+        if code not in self._chambers:
+            if code not in self.config.serves:
+                raise ConfigError(f"{self.config.path}: serves: region {code} is not served here")
+            store = self.ground.control_plane(self.ground.provisioned(code))
+            signer = read_signer(self.config, code)
+            pseudonyms = Pseudonyms(read_key(self.config.audit[code].pseudonym_key_file))
+            log = await self._stack.enter_async_context(await AuditLog.open(store.audit, code, signer))
+            self._chambers[code] = Chamber(store, Vault(store), log, pseudonyms)
+        return self._chambers[code]
+
+    async def office(self) -> Office:
+        """What the disclosure gateway needs. Raises as `chamber` does, and for an unusable law or trust."""
+        return Office(
+            chambers={code: await self.chamber(code) for code in self.config.serves},
+            directory=self.directory,
+            lawbook=packaged_lawbook(self.config.lawbook),
+            trust=TrustDirectory(self.config.trust),
+            provider_entities=self.config.provider_entities,
+            seat=self.config.seat,
+            clock=self.clock,
+            gateways=self.config.gateway_urls,
+        )

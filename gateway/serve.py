@@ -1,0 +1,182 @@
+"""Running the doors: everything is started on one exit stack and stopped in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Final, final
+
+import structlog
+from aiohttp import web
+
+from gateway.config import Config, ConfigError, MailSettings
+from gateway.disclosure.app import make_app
+from gateway.house import House
+from gateway.ingress.door import Door
+from gateway.ingress.limits import CertificateFiles, ListenerSettings, Network
+from gateway.ingress.reception import Reception
+from gateway.ingress.tls import BadCertificate
+from gateway.lmtp import serve_lmtp
+from gateway.post import RegionalPost
+from gateway.smtp import serve_smtp
+from storage.errors import StorageError
+
+_MEND_EVERY: Final = 5.0  # seconds between looks for regions that miss a directory record
+
+_log: Final = structlog.get_logger("situs.serve")
+
+
+class DoorName(StrEnum):
+    """What a process may be told to open alone."""
+
+    SMTP = "smtp"
+    LMTP = "lmtp"
+    GATEWAY = "gateway"
+
+
+@final
+@dataclass(slots=True)
+class OpenDoors:
+    """Where a running process listens: `HOST:PORT`, as bound."""
+
+    smtp: list[str] = field(default_factory=list)
+    lmtp: list[str] = field(default_factory=list)
+    gateway: str | None = None
+
+
+@asynccontextmanager
+async def open_doors(
+    house: House, only: frozenset[DoorName] = frozenset(DoorName), *, shared_ports: bool = False
+) -> AsyncIterator[OpenDoors]:
+    """Opens the doors that the configuration names. Leaving closes them without dropping mail.
+
+    Raises ConfigError where an address cannot be had, and what `House.office` raises.
+    """
+    config, doors = house.config, OpenDoors()
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(_mending(house))
+        if DoorName.GATEWAY in only:
+            doors.gateway = await _open_gateway(stack, house, shared_ports)
+        # Mail comes in last and stops first: what it needs is there for as long as it runs.
+        reception = Reception(
+            RegionalPost(house.directory), config.smtp.hostname, config.limits, clock=house.clock
+        )
+        for name, settings, serve, bound in (
+            (DoorName.LMTP, config.lmtp, serve_lmtp, doors.lmtp),
+            (DoorName.SMTP, config.smtp, serve_smtp, doors.smtp),
+        ):
+            if name in only:
+                for listener in _listeners(config, name, settings, shared_ports):
+                    bound.append(await _open_door(stack, config, listener, serve(listener, reception)))
+        yield doors
+
+
+async def until_stopped(
+    house: House, only: frozenset[DoorName], on_ready: Callable[[OpenDoors], None]
+) -> None:
+    """Serves until SIGTERM or SIGINT, then finishes what is in flight."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with open_doors(house, only) as doors:
+        on_ready(doors)
+        await stop.wait()
+
+
+async def _open_door(
+    stack: AsyncExitStack,
+    config: Config,
+    listener: ListenerSettings,
+    opening: Awaitable[Door],
+) -> str:
+    where = str(listener.unix) if listener.unix is not None else f"{listener.host}:{listener.port}"
+    try:
+        door = await opening
+    except OSError as error:
+        raise ConfigError(f"{config.path}: cannot listen on {where}: {error.strerror or error}") from None
+    except BadCertificate as error:
+        raise ConfigError(f"{config.path}: {error}") from None
+    stack.push_async_callback(door.close)
+    return where if listener.unix is not None else f"{listener.host}:{door.port}"
+
+
+async def _open_gateway(stack: AsyncExitStack, house: House, shared_ports: bool) -> str:
+    listen = house.config.gateway_listen
+    host, _, port = listen.rpartition(":")
+    runner = web.AppRunner(make_app(await house.office()), access_log=None, handle_signals=False)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    try:
+        await web.TCPSite(runner, host, int(port), reuse_port=shared_ports or None).start()
+    except OSError as error:
+        raise ConfigError(
+            f"{house.config.path}: cannot listen on {listen}: {error.strerror or error}"
+        ) from None
+    return f"{host}:{runner.addresses[0][1]}"
+
+
+@asynccontextmanager
+async def _mending(house: House) -> AsyncIterator[None]:
+    """A region that was down while an account was made gets its copy of the directory record."""
+
+    async def mend() -> None:
+        while True:
+            try:
+                await house.directory.book.mend()
+            except StorageError as error:
+                _log.info("directory.mend_later", reason=type(error).__name__)
+            await asyncio.sleep(_MEND_EVERY)
+
+    task = asyncio.create_task(mend(), name="directory mending")
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+def _listeners(
+    config: Config, door: DoorName, settings: MailSettings, shared_ports: bool
+) -> list[ListenerSettings]:
+    certificate = (
+        CertificateFiles(settings.certificate, settings.key)
+        if settings.certificate and settings.key
+        else None
+    )
+    connect_from = _networks(config, f"{door}.connect_from", settings.connect_from)
+    proxy_from = _networks(config, f"{door}.proxy_from", settings.proxy_from)
+
+    def listener(host: str, port: int, unix: Path | None) -> ListenerSettings:
+        return ListenerSettings(
+            host=host,
+            port=port,
+            unix=unix,
+            reuse_port=shared_ports,
+            certificate=certificate,
+            implicit_tls=settings.implicit_tls,
+            connect_from=connect_from,
+            proxy_from=proxy_from,
+        )
+
+    found = []
+    for address in settings.listen:
+        host, _, port = address.rpartition(":")
+        found.append(listener(host, int(port), None))
+    if settings.unix is not None:
+        found.append(listener("", 0, settings.unix))
+    return found
+
+
+def _networks(config: Config, key: str, texts: tuple[str, ...]) -> tuple[Network, ...]:
+    try:
+        return tuple(ipaddress.ip_network(text) for text in texts)
+    except ValueError as error:
+        raise ConfigError(f"{config.path}: {key}: {error}") from None
