@@ -38,7 +38,7 @@ class Documents(Protocol):
     async def put_if_absent(self, key: str, document: bytes) -> ETag: ...
     async def get(self, key: str) -> Blob: ...
     async def compare_and_swap(self, key: str, document: bytes, expected: ETag | None) -> ETag: ...
-    def list(self, prefix: str) -> AsyncIterator[Listed]: ...
+    def list(self, prefix: str, *, start_after: str | None = None) -> AsyncIterator[Listed]: ...
 
 
 @final
@@ -99,6 +99,10 @@ class OperatorRecord:
 
     def __post_init__(self) -> None:
         Operator(self.name, self.roles, self.regions)  # raises RolesConflict
+
+    def operator(self, region: RegionCode) -> Operator:
+        """Whom this record clears, for the region that it was read in and no other."""
+        return Operator(person(self.name), self.roles, frozenset({region}) & self.regions)
 
     def in_force(self, now: datetime) -> bool:
         return self.revoked is None and now < self.expires

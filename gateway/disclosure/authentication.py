@@ -158,12 +158,10 @@ def _token(authorization: str | None) -> Token:
 def _asker(
     token: Token, records: Mapping[RegionCode, OperatorRecord], served: frozenset[RegionCode]
 ) -> Asker:
-    names = {person(record.name): record.name for record in records.values()}
-    if len(names) != 1:
+    if len({person(record.name) for record in records.values()}) != 1:
         raise Unauthenticated("the regions' records of this token name different people")
-    ((one, shown),) = names.items()
-    operators = {
-        region: Operator(one, record.roles, frozenset({region})) for region, record in records.items()
-    }
+    name = next(iter(records.values())).name
     named = frozenset[RegionCode]().union(*(record.regions for record in records.values()))
-    return Asker(token.id, shown, operators, named - served)
+    return Asker(
+        token.id, name, {region: each.operator(region) for region, each in records.items()}, named - served
+    )

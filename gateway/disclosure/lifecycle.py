@@ -104,12 +104,13 @@ class Case:
     """What stays the same through a disclosure's life. Times are UTC.
 
     `order` is the order's text as received. Nothing here opens a mailbox: whoever wants to read
-    verifies and decides from that text again, at that moment.
+    verifies and decides from that text again, at that moment. `account` is an id, not an address.
     `decision` is the assessment made on receipt, in the shape of `situs law explain`.
     """
 
     id: DisclosureId
     region: RegionCode
+    account: str
     order: str
     order_digest: str
     reference: str

@@ -92,7 +92,13 @@ class Audit(_Told):
     index: Count
 
 
-class Finding(_Told):
+class _Decided(BaseModel):
+    """A part of a decision, as `policy.assessment` words it. A later lawbook may have more to say."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
+
+
+class Finding(_Decided):
     """One step of the decision."""
 
     code: str
@@ -101,20 +107,25 @@ class Finding(_Told):
     source: str
 
 
-class Obligation(_Told):
+class Obligation(_Decided):
+    """What the provider, or the authority towards it, owes by a time."""
+
     code: str
     due: Moment
+    detail: str
+    source: str
 
 
-class Conflict(_Told):
+class Conflict(_Decided):
     """A foreign law that may bind the provider elsewhere, and its clock."""
 
     code: str
     law: str
     due: Moment | None = None
+    detail: str
 
 
-class Remedy(_Told):
+class Remedy(_Decided):
     """An instrument that would open this mailbox, who may issue it, and by which route."""
 
     instrument: str
@@ -122,7 +133,7 @@ class Remedy(_Told):
     route: str
 
 
-class Decision(_Told):
+class Decision(_Decided):
     """The shape of `situs law explain`."""
 
     outcome: Literal["permit", "preserve", "await", "refuse"]
@@ -259,9 +270,9 @@ class Manifest(_Told):
     custody: Custody
     counts: Counts
     parts: list[Part]
-    messages: list[Message]
     errors: list[Omission]
     expires: Moment
+    messages: list[Message]
 
 
 class ProblemDocument(BaseModel):

@@ -1,0 +1,175 @@
+"""The second pair of eyes: a disclosure approved or rejected by somebody who did not ask for it.
+
+Before a yes counts, the order is verified again and decided again, by the trust list, the law and
+the clock of this moment. A permit is never stored: what was lawful on Monday may be revoked on
+Tuesday. Of two approvals, or an approval and a rejection, the first to swap the document wins; the
+other is told so with a 409, and both stand in the log.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NoReturn, assert_never, final
+
+from gateway.disclosure.attempt import Attempt
+from gateway.disclosure.cms import CannotReceive, Recipient
+from gateway.disclosure.desk import Desk, cleared
+from gateway.disclosure.docket import Docket, Filed
+from gateway.disclosure.intake import recipient
+from gateway.disclosure.lifecycle import AwaitingApproval, Case, Disclosure, WrongState
+from gateway.disclosure.office import Chamber, Office
+from gateway.disclosure.problems import Kind, Problem
+from policy.clearance import ApprovedPermit, Clearance, NotCleared, Role, SamePerson, approve
+from policy.decision import Await, Circumstances, Permit, Preserve, Refusal, decide
+from policy.verification import Unverified, read_order, verify_order
+from storage.audit.entry import Event, Result
+from storage.errors import Conflict, UnknownAddress
+from storage.operators import person
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """All that a release needs, decided at this moment."""
+
+    approved: ApprovedPermit
+    recipient: Recipient
+
+
+class NotPermitted(Exception):
+    """The order does not open the mailbox at this moment. `waits` until then, or for good."""
+
+    def __init__(
+        self,
+        reason: str,
+        findings: tuple[str, ...],
+        *,
+        decision: dict[str, Any] | None = None,
+        waits: datetime | None = None,
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.findings = findings
+        self.decision = decision
+        self.waits = waits
+
+
+async def approve_disclosure(
+    attempt: Attempt, desk: Desk, text: str, seen: str | None
+) -> tuple[Chamber, Filed, Ready]:
+    """Approve; returns the disclosure in AwaitingDisclosure and what its release needs. Raises Problem.
+
+    `seen` is the digest of the decision that the approver says they have read.
+    """
+    chamber, filed = await desk.find(attempt, text)
+    approver = cleared(attempt, Role.APPROVER, chamber.region.code)
+    docket, state = desk.dockets[chamber.region.code], _undecided(filed, approver, "approved")
+    if seen is not None and seen != state.case.decision_digest:
+        raise Problem(Kind.STALE, "the decision that stands is another one than the one that was read")
+    if attempt.now >= state.case.lapses:
+        await attempt.commit(Event.DISCLOSURE_EXPIRED)
+        await moved(docket, filed, state.expire(attempt.now))
+        raise Problem(Kind.STATE, "the order lapsed before it was approved", members={"status": "Expired"})
+    try:
+        ready = await permitted(attempt.office, chamber, state.case, approver, attempt.now)
+    except NotPermitted as error:
+        await _not_now(attempt, docket, filed, state, error)
+    place = await attempt.commit(
+        Event.DISCLOSURE_APPROVED, outcome=Result.PERMIT, categories=ready.approved.permit.categories
+    )
+    return chamber, await moved(docket, filed, state.approve(attempt.deed(place))), ready
+
+
+async def reject_disclosure(attempt: Attempt, desk: Desk, text: str, reason: str | None) -> Filed:
+    """Reject. Raises Problem."""
+    chamber, filed = await desk.find(attempt, text)
+    approver = cleared(attempt, Role.APPROVER, chamber.region.code)
+    state = _undecided(filed, approver, "rejected")
+    place = await attempt.commit(Event.DISCLOSURE_REJECTED, outcome=Result.REFUSE)
+    return await moved(desk.dockets[chamber.region.code], filed, state.reject(attempt.deed(place), reason))
+
+
+async def permitted(
+    office: Office, chamber: Chamber, case: Case, approver: Clearance, now: datetime
+) -> Ready:
+    """Verify and decide anew; the approver's clearance makes the rest. Raises NotPermitted."""
+    unverified = read_order(case.order)
+    try:
+        verified = verify_order(unverified, office.trust(), now)
+        to = recipient(verified, now)
+        located = await office.directory.find(verified.order.target)
+    except Unverified as error:
+        raise NotPermitted(error.detail, (error.code,)) from None
+    except CannotReceive as error:
+        raise NotPermitted(f"deliver_to: {error}", ("target",)) from None
+    except UnknownAddress:
+        raise NotPermitted("there is no such mailbox any more", ("target",)) from None
+    if located.home != chamber.region or str(located.account) != case.account:
+        # Another region's law would have to decide: this disclosure cannot follow the mailbox.
+        raise NotPermitted("the mailbox is not where it was when the order came", ("target",))
+    decision = decide(
+        verified,
+        frozenset(case.requested),
+        office.setting(located.home),
+        office.lawbook,
+        now,
+        Circumstances(received_at=case.asked.at),  # every clock of the law runs from receipt
+    )
+    told = decision.assessment.to_json()
+    failed = tuple(finding.code for finding in decision.assessment.findings if not finding.ok)
+    match decision:
+        case Permit():
+            return Ready(_four_eyes(decision, case, approver), to)
+        case Await():
+            due = decision.assessment.due
+            raise NotPermitted("the release waits", failed, decision=told, waits=due or case.lapses)
+        case Preserve() | Refusal():
+            raise NotPermitted("the law does not carry a release now", failed, decision=told)
+        case _:
+            assert_never(decision)
+
+
+def _four_eyes(permit: Permit, case: Case, approver: Clearance) -> ApprovedPermit:
+    beyond = permit.categories - set(case.carried)
+    if beyond:  # the law has changed since: the approver must see what it carries by now
+        raise NotPermitted("the law carries more than the decision that was shown", tuple(sorted(beyond)))
+    try:
+        return approve(permit, asked_by=person(case.asked.by), approver=approver)
+    except (SamePerson, NotCleared) as error:
+        raise NotPermitted(str(error), ("clearance",)) from None
+
+
+def _undecided(filed: Filed, approver: Clearance, wanted: str) -> AwaitingApproval:
+    state = filed.disclosure
+    if person(state.case.asked.by) == approver.operator.name:
+        raise Problem(Kind.SAME_PERSON)
+    if not isinstance(state, AwaitingApproval):
+        raise wrong_state(state, wanted)
+    return state
+
+
+async def _not_now(
+    attempt: Attempt, docket: Docket, filed: Filed, state: AwaitingApproval, error: NotPermitted
+) -> NoReturn:
+    """What waits goes on waiting; what the law does not carry any more is cancelled for good."""
+    if error.waits is not None:
+        members = {"decision": error.decision, "due": error.waits.isoformat()}
+        raise Problem(Kind.STATE, error.reason, members=members)
+    await attempt.commit(Event.DISCLOSURE_CANCELLED, outcome=Result.REFUSE, findings=error.findings)
+    await moved(docket, filed, state.cancel(error.reason, attempt.now))
+    members = {"decision": error.decision} if error.decision else {"code": error.findings[0]}
+    raise Problem(Kind.REFUSED, error.reason, members=members)
+
+
+async def moved(docket: Docket, filed: Filed, to: Disclosure) -> Filed:
+    """The transition, or a 409 for whoever came second."""
+    try:
+        return await docket.move(filed, to)
+    except Conflict:
+        raise Problem(Kind.STATE, "somebody else has decided meanwhile") from None
+
+
+def wrong_state(state: Disclosure, wanted: str) -> Problem:
+    """409 for a transition that the state does not have."""
+    return Problem(Kind.STATE, str(WrongState(state.status, wanted)), members={"status": str(state.status)})

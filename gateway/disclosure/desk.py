@@ -1,0 +1,98 @@
+"""What the routes share: the office, its dockets, who may enter, and the packages under way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final, final
+
+from aiohttp import web
+
+from gateway.disclosure.attempt import Attempt
+from gateway.disclosure.authentication import Authentication
+from gateway.disclosure.docket import Docket, Filed
+from gateway.disclosure.lifecycle import DisclosureId
+from gateway.disclosure.office import Chamber, Office
+from gateway.disclosure.problems import Kind, Problem
+from gateway.disclosure.transport import RateLimit, authorization
+from policy.clearance import Clearance, NotCleared, Role
+from policy.geography import RegionCode
+from storage.errors import NotFound, Unavailable
+from storage.operators import OperatorRegister
+
+
+@final
+class Desk:
+    """An office at work."""
+
+    def __init__(self, office: Office, monotonic: Callable[[], float]) -> None:
+        self.office: Final = office
+        self.operator_rate: Final = RateLimit(office.terms.attempts_a_minute, monotonic)
+        self.stranger_rate: Final = RateLimit(office.terms.strangers_a_minute, monotonic)
+        self.dockets: Final[Mapping[RegionCode, Docket]] = {
+            region: Docket(chamber.vault) for region, chamber in office.chambers.items()
+        }
+        self.operators: Final[Mapping[RegionCode, OperatorRegister]] = {
+            region: OperatorRegister(chamber.vault) for region, chamber in office.chambers.items()
+        }
+        self.authentication: Final = Authentication(self.operators, office.clock)
+
+    async def find(self, attempt: Attempt, text: str) -> tuple[Chamber, Filed]:
+        """A disclosure that the asker may see: one in a region where they are cleared for anything.
+
+        Raises Problem: 404 for what is in no region served here, 403 `clearance` for a region that
+        they are not cleared for. An id has 74 bits of chance: whoever can name one has been told
+        of it, and the 403 tells them nothing more.
+        """
+        region, filed = await self._search(text)
+        if region not in attempt.asker.operators:
+            raise Problem(Kind.CLEARANCE)
+        chamber, case = self.office.chambers[region], filed.disclosure.case
+        attempt.enter(chamber, case.account)
+        attempt.learn(disclosure=str(case.id), instrument=case.instrument, issuer=case.issuer)
+        return chamber, filed
+
+    async def _search(self, text: str) -> tuple[RegionCode, Filed]:
+        try:
+            disclosure = DisclosureId.parse(text)
+        except ValueError:
+            raise Problem(Kind.NOT_FOUND) from None
+        silent: Unavailable | None = None
+        for region, docket in self.dockets.items():
+            try:
+                return region, await docket.get(disclosure)
+            except NotFound:
+                continue
+            except Unavailable as error:
+                silent = error
+        if silent is not None:
+            raise silent
+        raise Problem(Kind.NOT_FOUND)
+
+
+DESK: Final = web.AppKey("desk", Desk)
+
+
+async def admitted(request: web.Request, attempt: Attempt) -> None:
+    """Authenticate, within the rates. Raises 401; 429, which alone is not an entry in the log.
+
+    Whoever floods the gateway must not be able to flood the log: what is over the rate is not
+    read, not answered and not an attempt.
+    """
+    desk = request.app[DESK]
+    peer = request.remote or "unknown"
+    desk.stranger_rate.check(peer)
+    try:
+        asker = await attempt.authenticate(desk.authentication, authorization(request))
+    except Problem as problem:
+        if problem.kind is Kind.UNAUTHENTICATED:
+            desk.stranger_rate.take(peer)
+        raise
+    desk.operator_rate.take(asker.token)
+
+
+def cleared(attempt: Attempt, role: Role, region: RegionCode) -> Clearance:
+    """The asker's clearance for a role in a region where they have one. Raises 403 `role`."""
+    try:
+        return attempt.asker.cleared(role, region)
+    except NotCleared:
+        raise Problem(Kind.ROLE, f"the role {role} in {region} is needed") from None

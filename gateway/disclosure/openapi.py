@@ -1,0 +1,271 @@
+"""OpenAPI 3.1 out of the models that requests are checked against: `/openapi.json`.
+
+An operation that `app.py` routes and this table leaves out, or the other way round, fails a test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from typing import Any, Final, final
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from gateway.disclosure import models
+from gateway.disclosure.problems import MEDIA_TYPE, Kind
+
+_REF: Final = "#/components/schemas/{model}"
+_ANYWHERE: Final = (Kind.INTERNAL, Kind.UNAVAILABLE)
+_ATTEMPT: Final = (
+    Kind.UNAUTHENTICATED,
+    Kind.RATE_LIMITED,
+    Kind.AUDIT_UNAVAILABLE,
+    Kind.CLEARANCE,
+    Kind.INVALID_REQUEST,
+)
+_BODY: Final = (Kind.MALFORMED_REQUEST, Kind.TOO_LARGE, Kind.MEDIA_TYPE, Kind.TIMEOUT)
+_FOUND: Final = (Kind.NOT_FOUND,)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method of one path. `answer` is a model, or a media type for what is no JSON of ours."""
+
+    method: str
+    path: str
+    name: str
+    summary: str
+    answer: type[BaseModel] | str
+    status: int = 200
+    asks: type[BaseModel] | None = None
+    asks_for_body: bool = False
+    query: type[BaseModel] | None = None
+    problems: tuple[Kind, ...] = ()
+    public: bool = False
+    conditional: bool = False
+
+
+_DISCLOSURE: Final = "/v1/disclosures/{id}"
+
+OPERATIONS: Final = (
+    Operation(
+        "post",
+        "/v1/disclosures",
+        "presentOrder",
+        "Present a signed order. Role: intake. Whatever comes of it is an entry in the audit log. "
+        "403 `refused` carries the whole decision; 409 `replay` is an order that was presented before.",
+        models.Disclosure,
+        status=201,
+        asks=models.DisclosureRequest,
+        asks_for_body=True,
+        problems=(
+            *_BODY,
+            Kind.REFUSED,
+            Kind.REPLAY,
+            Kind.OTHER_REGION,
+            Kind.MALFORMED_ORDER,
+            Kind.IDEMPOTENCY,
+        ),
+    ),
+    Operation(
+        "get",
+        "/v1/disclosures",
+        "listDisclosures",
+        "What the operator may see, a page at a time. Role: any. Ordered by creation, or by due time "
+        "with what is never due last.",
+        models.DisclosureList,
+        query=models.DisclosureQuery,
+    ),
+    Operation(
+        "get",
+        _DISCLOSURE,
+        "getDisclosure",
+        "One disclosure. Role: any, in its region.",
+        models.Disclosure,
+        problems=_FOUND,
+        conditional=True,
+    ),
+    Operation(
+        "post",
+        _DISCLOSURE + ":approve",
+        "approveDisclosure",
+        "Approve, and have the package made. Role: approver, never the one who asked. The order is "
+        "verified and decided again first. The answer waits for the package for some seconds: "
+        "`Disclosed`, or `AwaitingDisclosure` while a large one is still being made.",
+        models.Disclosure,
+        asks=models.ApprovalRequest,
+        problems=(*_BODY, *_FOUND, Kind.ROLE, Kind.SAME_PERSON, Kind.STATE, Kind.STALE, Kind.REFUSED),
+    ),
+    Operation(
+        "post",
+        _DISCLOSURE + ":reject",
+        "rejectDisclosure",
+        "Reject. Role: approver, never the one who asked.",
+        models.Disclosure,
+        asks=models.RejectionRequest,
+        problems=(*_BODY, *_FOUND, Kind.ROLE, Kind.SAME_PERSON, Kind.STATE),
+    ),
+    Operation(
+        "get",
+        _DISCLOSURE + "/package",
+        "getManifest",
+        "The package's manifest, in the clear: names, sizes and digests. Role: intake. "
+        "Each fetch is an attempt.",
+        models.Manifest,
+        problems=(*_FOUND, Kind.ROLE, Kind.STATE, Kind.NOT_READY, Kind.PACKAGE_EXPIRED),
+        conditional=True,
+    ),
+    Operation(
+        "get",
+        _DISCLOSURE + "/package/{part}",
+        "getPart",
+        "One part of the package, by its name in the manifest: CMS EnvelopedData in DER, encrypted to "
+        "the order's `deliver_to` or to the authority that made it. `openssl cms -decrypt -inform DER "
+        "-binary -in PART -recip CERT -inkey KEY -out NAME` gives a file whose SHA-256 and size are the "
+        "manifest's `sha256` and `size`. `content-*.zip` holds one EML file for each of the manifest's "
+        "`messages`, at its `path`. Role: intake. Each fetch is an attempt.",
+        "application/pkcs7-mime",
+        problems=(*_FOUND, Kind.ROLE, Kind.STATE, Kind.NOT_READY, Kind.PACKAGE_EXPIRED),
+    ),
+    Operation(
+        "get",
+        "/v1/audit/{region}/checkpoint",
+        "getCheckpoint",
+        "The log's signed checkpoint (https://c2sp.org/tlog-checkpoint).",
+        "text/plain",
+        problems=_FOUND,
+        public=True,
+    ),
+    Operation(
+        "get",
+        "/v1/audit/{region}/tile/{tile}",
+        "getTile",
+        "A tile or an entry bundle, byte for byte (https://c2sp.org/tlog-tiles). The path may have slashes.",
+        "application/octet-stream",
+        problems=_FOUND,
+        public=True,
+    ),
+    Operation("get", "/openapi.json", "getDescription", "This document.", "application/json", public=True),
+    Operation("get", "/healthz/live", "getLive", "The process answers.", "application/json", public=True),
+    Operation(
+        "get",
+        "/healthz/ready",
+        "getReady",
+        "Every region served here can be read, and its log written.",
+        "application/json",
+        public=True,
+    ),
+)
+
+_PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
+    "id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
+    "part": {"type": "string", "pattern": r"^[a-z0-9][a-z0-9.-]{0,79}$"},
+    "region": {"type": "string", "pattern": "^[a-z][a-z0-9]*(-[a-z0-9]+){1,4}$", "maxLength": 40},
+    "tile": {"type": "string", "pattern": "^([0-9]{1,2}|entries)/(x[0-9]{3}/)*[0-9]{3}(\\.p/[0-9]{1,3})?$"},
+}
+
+
+@cache
+def description() -> dict[str, Any]:
+    """The document. Made once; the caller must not change it."""
+    mentioned: dict[type[BaseModel], None] = {models.ProblemDocument: None}
+    for operation in OPERATIONS:
+        for model in (operation.asks, operation.answer):
+            if isinstance(model, type):
+                mentioned[model] = None
+    _, schemas = models_json_schema([(model, "validation") for model in mentioned], ref_template=_REF)
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in OPERATIONS:
+        paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Situs disclosure gateway",
+            "version": metadata.version("situs"),
+            "description": "Releases mailbox data on an order that the law of the place of storage "
+            "carries. Problems are RFC 9457; their types are listed in `deploy/problems.md`.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": schemas["$defs"],
+            "securitySchemes": {"operator": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _operation(operation: Operation) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "operationId": operation.name,
+        "summary": operation.summary.split(". ")[0].rstrip(".") + ".",
+        "description": operation.summary,
+        "parameters": [*_path_parameters(operation.path), *_query_parameters(operation)],
+        "responses": {str(operation.status): _success(operation), **_problems(operation)},
+        "security": [] if operation.public else [{"operator": []}],
+    }
+    if operation.conditional:
+        told["responses"]["304"] = {"description": "Not modified since the ETag in If-None-Match."}
+    if operation.asks is not None:
+        told["requestBody"] = {
+            "required": operation.asks_for_body,
+            "content": {"application/json": {"schema": _schema(operation.asks)}},
+        }
+    return told
+
+
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    return {"$ref": _REF.format(model=model.__name__)}
+
+
+def _success(operation: Operation) -> dict[str, Any]:
+    if isinstance(operation.answer, str):
+        binary = operation.answer != "application/json"
+        content: dict[str, Any] = {operation.answer: {} if binary else {"schema": {"type": "object"}}}
+    else:
+        content = {"application/json": {"schema": _schema(operation.answer)}}
+    return {"description": "As asked for.", "content": content}
+
+
+def _problems(operation: Operation) -> dict[str, Any]:
+    kinds = (*operation.problems, *(() if operation.public else _ATTEMPT), *_ANYWHERE)
+    by_status: dict[str, list[Kind]] = {}
+    for kind in dict.fromkeys(kinds):
+        by_status.setdefault(str(kind.status), []).append(kind)
+    return {
+        status: {
+            "description": "; ".join(f"`{kind.code}`: {kind.title}" for kind in found),
+            "content": {MEDIA_TYPE: {"schema": _schema(models.ProblemDocument)}},
+        }
+        for status, found in sorted(by_status.items())
+    }
+
+
+def _path_parameters(path: str) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "in": "path", "required": True, "schema": schema}
+        for name, schema in _PARAMETERS.items()
+        if f"{{{name}}}" in path
+    ]
+
+
+def _query_parameters(operation: Operation) -> list[dict[str, Any]]:
+    if operation.query is None:
+        return []
+    schema = operation.query.model_json_schema(ref_template=_REF)
+    definitions = schema.get("$defs", {})
+    return [
+        {"name": name, "in": "query", "required": False, "schema": _parameter(found, definitions)}
+        for name, found in schema["properties"].items()
+    ]
+
+
+def _parameter(schema: dict[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
+    """A query parameter is a text or is left out: `null`, which pydantic allows, has no spelling there."""
+    kinds = [kind for kind in schema.get("anyOf", [schema]) if kind.get("type") != "null"]
+    found = dict(kinds[0])
+    if reference := found.pop("$ref", None):
+        found = dict(definitions[reference.rpartition("/")[2]])
+    return found

@@ -1,0 +1,71 @@
+"""A disclosure as the API tells it."""
+
+from __future__ import annotations
+
+from gateway.disclosure import models
+from gateway.disclosure.lifecycle import (
+    AwaitingDisclosure,
+    Cancelled,
+    Deed,
+    Disclosed,
+    Disclosure,
+    DisclosureNotAvailable,
+    PreservationNotAvailable,
+    Preserved,
+    Rejected,
+)
+
+
+def present(disclosure: Disclosure) -> models.Disclosure:
+    """The resource. The decision is the one made on receipt, which the approver has to read."""
+    case = disclosure.case
+    here = f"/v1/disclosures/{case.id}"
+    decided, reason = _decided(disclosure)
+    packaged = isinstance(disclosure, Disclosed | DisclosureNotAvailable)
+    return models.Disclosure(
+        id=str(case.id),
+        status=disclosure.status,
+        region=str(case.region),
+        reference=case.reference,
+        matter=case.matter,
+        instrument=case.instrument,
+        issuer=case.issuer,
+        signatures=[
+            models.Signature.model_validate(
+                {
+                    "name": each.name,
+                    "role": each.role,
+                    "jurisdiction": each.jurisdiction,
+                    "issuer_roles": list(each.issuer_roles),
+                }
+            )
+            for each in case.signatures
+        ],
+        order_digest=case.order_digest,
+        requested=list(case.requested),
+        carried=list(case.carried),
+        decision=models.Decision.model_validate(case.decision),
+        decision_digest=case.decision_digest,
+        asked_by=case.asked.by,
+        created=case.asked.at,
+        due=case.due,
+        expires=case.lapses,
+        decided_by=decided.by if decided else None,
+        decided=decided.at if decided else None,
+        reason=reason,
+        hold=disclosure.hold if isinstance(disclosure, Preserved) else case.hold,
+        audit=models.Audit(region=str(case.asked.entry.region), index=case.asked.entry.index),
+        links=models.Links(self=here, package=f"{here}/package" if packaged else None),
+    )
+
+
+def _decided(disclosure: Disclosure) -> tuple[Deed | None, str | None]:
+    match disclosure:
+        case Rejected() | Cancelled():
+            return disclosure.decided, disclosure.reason
+        case AwaitingDisclosure() | Disclosed() | DisclosureNotAvailable():
+            return disclosure.approved, None
+        case PreservationNotAvailable():
+            return None, disclosure.reason
+        case _:
+            return None, None

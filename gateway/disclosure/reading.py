@@ -1,0 +1,242 @@
+"""Reading disclosures and fetching packages: lists, one resource, the manifest, the parts."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from bisect import insort
+from datetime import datetime
+from typing import Final
+
+from aiohttp import web
+
+from gateway.disclosure import models
+from gateway.disclosure.attempt import Attempt
+from gateway.disclosure.desk import DESK, Desk, admitted, cleared
+from gateway.disclosure.docket import Filed
+from gateway.disclosure.lifecycle import AwaitingDisclosure, Disclosed, DisclosureId, DisclosureNotAvailable
+from gateway.disclosure.office import Chamber
+from gateway.disclosure.package import folder
+from gateway.disclosure.presentation import present
+from gateway.disclosure.problems import Kind, Problem
+from gateway.disclosure.transport import json_response, read_query
+from policy.clearance import Role
+from policy.geography import RegionCode
+from storage.audit.entry import Event
+
+_CHUNK: Final = 4 << 20  # octets of a part in memory at once
+
+
+async def list_disclosures(request: web.Request) -> web.StreamResponse:
+    """One page of what the asker may see, in the regions where they are cleared for anything."""
+    desk = request.app[DESK]
+    attempt = Attempt(desk.office)
+    async with attempt.recorded():
+        await admitted(request, attempt)
+        query = read_query(request, models.DisclosureQuery)
+        regions = _regions(attempt, query)
+        if query.orderBy == "due":
+            page, following = await _by_due(desk, regions, query)
+        else:
+            page, following = await _by_creation(desk, regions, query)
+    shown = [present(filed.disclosure) for filed in page]
+    return json_response(models.DisclosureList(disclosures=shown, nextPageToken=following))
+
+
+def _regions(attempt: Attempt, query: models.DisclosureQuery) -> tuple[RegionCode, ...]:
+    mine = tuple(sorted(attempt.asker.operators))
+    if query.region is None:
+        return mine
+    wanted = RegionCode.parse(query.region)
+    if wanted not in mine:  # the same for a region that there is not
+        raise Problem(Kind.CLEARANCE)
+    return (wanted,)
+
+
+async def _by_creation(
+    desk: Desk, regions: tuple[RegionCode, ...], query: models.DisclosureQuery
+) -> tuple[list[Filed], str | None]:
+    """Oldest first, from the token's id on. Reads on only until the page is full."""
+    after = _token_id(query.pageToken)
+    page: list[Filed] = []
+    for region in regions:
+        found = 0
+        async for filed in desk.dockets[region].all(after):
+            if _wanted(filed, query):
+                page.append(filed)
+                found += 1
+                if found > query.pageSize:
+                    break
+    page.sort(key=lambda filed: filed.disclosure.case.id)
+    if len(page) <= query.pageSize:
+        return page, None
+    page = page[: query.pageSize]
+    return page, _encode([str(page[-1].disclosure.case.id)])
+
+
+async def _by_due(
+    desk: Desk, regions: tuple[RegionCode, ...], query: models.DisclosureQuery
+) -> tuple[list[Filed], str | None]:
+    """What is due first, first; what is never due, last. Reads every disclosure of the regions once."""
+    after = _token_due(query.pageToken)
+
+    page: list[Filed] = []
+    for region in regions:
+        async for filed in desk.dockets[region].all():
+            if _wanted(filed, query) and (after is None or _due_key(filed) > after):
+                insort(page, filed, key=_due_key)
+                del page[query.pageSize + 1 :]  # memory for one page, however many there are
+    if len(page) <= query.pageSize:
+        return page, None
+    page = page[: query.pageSize]
+    return page, _encode(list(_due_key(page[-1])))
+
+
+def _wanted(filed: Filed, query: models.DisclosureQuery) -> bool:
+    case = filed.disclosure.case
+    return (
+        (query.status is None or filed.disclosure.status == query.status)
+        and (query.matter is None or case.matter == query.matter)
+        and (query.dueBefore is None or (case.due is not None and case.due < query.dueBefore))
+    )
+
+
+def _due_key(filed: Filed) -> tuple[str, str]:
+    case = filed.disclosure.case
+    return (case.due.isoformat() if case.due else "never", str(case.id))
+
+
+def _encode(place: list[str]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
+
+
+def _decode(token: str, length: int) -> list[str]:
+    try:
+        place = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+    except ValueError:
+        place = None
+    if not isinstance(place, list) or len(place) != length or not all(isinstance(p, str) for p in place):
+        raise Problem(Kind.INVALID_REQUEST, "pageToken: not one that this list has given")
+    return place
+
+
+def _token_id(token: str | None) -> DisclosureId | None:
+    if token is None:
+        return None
+    try:
+        return DisclosureId.parse(_decode(token, 1)[0])
+    except ValueError:
+        raise Problem(Kind.INVALID_REQUEST, "pageToken: not one that this list has given") from None
+
+
+def _token_due(token: str | None) -> tuple[str, str] | None:
+    if token is None:
+        return None
+    due, disclosure = _decode(token, 2)
+    return due, disclosure
+
+
+async def get_disclosure(request: web.Request) -> web.StreamResponse:
+    """One disclosure. Looking at it is logged: it tells whose mailbox somebody wants."""
+    desk = request.app[DESK]
+    attempt = Attempt(desk.office)
+    async with attempt.recorded():
+        await admitted(request, attempt)
+        _, filed = await desk.find(attempt, request.match_info["id"])
+        await attempt.commit(Event.DISCLOSURE_VIEWED)
+    body = present(filed.disclosure).model_dump_json().encode()
+    response = web.Response(body=body, content_type="application/json")
+    return _conditional(request, response, hashlib.sha256(body).hexdigest())
+
+
+def _conditional(request: web.Request, response: web.Response, tag: str) -> web.StreamResponse:
+    """RFC 9110 13.1.2: 304 where the caller has it already."""
+    known = request.if_none_match
+    if known and any(each.value in (tag, "*") for each in known):
+        return web.Response(status=304, headers={"ETag": f'"{tag}"'})
+    response.headers["ETag"] = f'"{tag}"'
+    return response
+
+
+async def get_package(request: web.Request) -> web.StreamResponse:
+    """The manifest. Asking for it is an attempt."""
+    desk = request.app[DESK]
+    attempt = Attempt(desk.office)
+    async with attempt.recorded():
+        await admitted(request, attempt)
+        chamber, packaged = await _package(attempt, desk, request)
+        await attempt.commit(Event.PACKAGE_FETCHED, subject=packaged.manifest_digest)
+        blob = await chamber.vault.get(_manifest_key(packaged))
+    response = web.Response(body=blob.body, content_type="application/json")
+    return _conditional(request, response, packaged.manifest_digest.removeprefix("sha256:"))
+
+
+async def get_part(request: web.Request) -> web.StreamResponse:
+    """One part, as DER. Logged before the first octet leaves; streamed, a chunk in memory at a time."""
+    desk = request.app[DESK]
+    attempt = Attempt(desk.office)
+    async with attempt.recorded():
+        await admitted(request, attempt)
+        chamber, packaged = await _package(attempt, desk, request)
+        blob = await chamber.vault.get(_manifest_key(packaged))
+        part = _part(blob.body, request.match_info["part"])
+        await attempt.commit(Event.PACKAGE_FETCHED, subject=part["encrypted_sha256"])
+        key = f"{folder(packaged.case.id, packaged.release.index)}/{part['name']}"
+        size = int(part["encrypted_size"])
+        first = await chamber.store.mail.get_range(key, 0, min(_CHUNK, size))
+    response = web.StreamResponse(
+        headers={
+            "Content-Type": "application/pkcs7-mime; smime-type=enveloped-data",  # RFC 8551 3.2
+            "Content-Length": str(size),
+            "Content-Disposition": f'attachment; filename="{part["name"]}.p7m"',
+            "ETag": f'"{part["encrypted_sha256"].removeprefix("sha256:")}"',
+        }
+    )
+    await response.prepare(request)
+    await response.write(first)
+    sent = len(first)
+    while sent < size:
+        chunk = await chamber.store.mail.get_range(key, sent, min(_CHUNK, size - sent))
+        if not chunk:
+            raise ConnectionError("the part ends before its size")  # the connection breaks: never a short 200
+        await response.write(chunk)
+        sent += len(chunk)
+    await response.write_eof()
+    return response
+
+
+async def _package(
+    attempt: Attempt, desk: Desk, request: web.Request
+) -> tuple[Chamber, Disclosed | DisclosureNotAvailable]:
+    """The package that a cleared intake operator may fetch now. Raises Problem: 404, 409, 410."""
+    chamber, filed = await desk.find(attempt, request.match_info["id"])
+    cleared(attempt, Role.INTAKE, chamber.region.code)
+    state = filed.disclosure
+    if isinstance(state, AwaitingDisclosure):
+        raise Problem(Kind.NOT_READY, headers={"Retry-After": "5"})
+    if not isinstance(state, Disclosed | DisclosureNotAvailable):
+        raise Problem(
+            Kind.STATE,
+            f"the disclosure is {state.status}: there is no package",
+            members={"status": str(state.status)},
+        )
+    if attempt.now >= state.package_expires:
+        raise Problem(Kind.PACKAGE_EXPIRED, f"it could be fetched until {_rfc3339(state.package_expires)}")
+    return chamber, state
+
+
+def _manifest_key(state: Disclosed | DisclosureNotAvailable) -> str:
+    return f"{folder(state.case.id, state.release.index)}/manifest.json"
+
+
+def _part(manifest: bytes, name: str) -> dict[str, str]:
+    """A part by a name that stands in the manifest: no other text ever becomes part of a key."""
+    for part in json.loads(manifest)["parts"]:
+        if part["name"] == name:
+            return dict(part)
+    raise Problem(Kind.NOT_FOUND, "the package has no such part")
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")

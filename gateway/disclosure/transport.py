@@ -1,0 +1,194 @@
+"""HTTP as it should be: bodies bounded in size and time, every answer a problem or what was asked for,
+and the same few headers on each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any, Final, TypeVar, final
+
+import structlog
+from aiohttp import web
+from pydantic import BaseModel, ValidationError
+
+from gateway.disclosure.intake import faults
+from gateway.disclosure.problems import Kind, Problem
+from policy.strict_json import JsonFault, parse
+from storage.errors import StorageError
+
+_log: Final = structlog.get_logger("situs.gateway")
+_Model = TypeVar("_Model", bound=BaseModel)
+_IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}\Z")
+_JSON: Final = re.compile(r"application/(json|[a-z0-9.+-]+\+json)\Z")
+
+HEADERS: Final = {
+    "Cache-Control": "no-store",
+    # Answers are data, never pages: nothing of them may run, be framed or be sniffed.
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "Server": "situs",  # the default tells strangers the versions of Python and aiohttp
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+async def read_body(request: web.Request, limit: int, within: timedelta) -> bytes:
+    """The whole body. Raises Problem: 413, 408, 415 for an encoding, 400 for broken framing."""
+    if request.headers.get("Content-Encoding", "identity") != "identity":
+        raise Problem(Kind.MEDIA_TYPE, "no content coding is accepted: a small body may hold a large one")
+    if request.content_length is not None and request.content_length > limit:
+        raise _too_large(limit)
+    body = bytearray()
+    try:
+        async with asyncio.timeout(within.total_seconds()):
+            async for chunk in request.content.iter_any():
+                body += chunk
+                if len(body) > limit:
+                    raise _too_large(limit)
+    except TimeoutError:
+        raise Problem(Kind.TIMEOUT, headers={"Connection": "close"}) from None
+    except (web.RequestPayloadError, ConnectionError, ValueError) as error:
+        raise Problem(Kind.MALFORMED_REQUEST, "the body's framing is broken") from error
+    return bytes(body)
+
+
+async def read_json(request: web.Request, limit: int, within: timedelta) -> bytes:
+    """A JSON body's octets, unread. Raises as `read_body` does, and 415 for another media type."""
+    if not _JSON.match(request.content_type):
+        raise Problem(Kind.MEDIA_TYPE, "application/json is expected")
+    return await read_body(request, limit, within)
+
+
+async def read_optional(request: web.Request, model: type[_Model], limit: int, within: timedelta) -> _Model:
+    """A JSON body that may be left out. Raises as `read_json` does, and 400 or 422 for what is in it."""
+    if not request.body_exists:
+        return model()
+    body = await read_json(request, limit, within)
+    if not body:
+        return model()
+    try:
+        return model.model_validate(parse(body))
+    except JsonFault as fault:
+        raise Problem(Kind.MALFORMED_REQUEST, str(fault)) from None
+    except ValidationError as error:
+        raise Problem(Kind.INVALID_REQUEST, **faults(error)) from None
+
+
+def read_query(request: web.Request, model: type[_Model]) -> _Model:
+    """The query, by its model. Raises 422 for what is unknown, repeated or out of bounds."""
+    values: dict[str, Any] = {}
+    for name, value in request.query.items():
+        if name in values:
+            raise Problem(Kind.INVALID_REQUEST, f"{name[:40]}: this parameter stands twice")
+        values[name] = value
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise Problem(Kind.INVALID_REQUEST, **faults(error)) from None
+
+
+def idempotency_key(request: web.Request) -> str | None:
+    """draft-ietf-httpapi-idempotency-key-header; any 1 to 255 visible ASCII characters."""
+    values = request.headers.getall("Idempotency-Key", [])
+    if not values:
+        return None
+    if len(values) > 1 or not _IDEMPOTENCY_KEY.match(values[0]):
+        raise Problem(Kind.MALFORMED_REQUEST, "Idempotency-Key: 1 to 255 visible ASCII characters, once")
+    return values[0]
+
+
+def authorization(request: web.Request) -> str | None:
+    """The one Authorization header. Of two, a proxy and we might believe different ones: none counts."""
+    values = request.headers.getall("Authorization", [])
+    return values[0] if len(values) == 1 else None
+
+
+def json_response(
+    model: BaseModel, *, status: int = 200, headers: dict[str, str] | None = None
+) -> web.Response:
+    return web.Response(
+        status=status,
+        body=model.model_dump_json().encode(),
+        content_type="application/json",
+        headers=headers or {},
+    )
+
+
+@web.middleware
+async def answer(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Whatever a handler raises becomes a problem here, and nowhere else."""
+    try:
+        response = await handler(request)
+    except Problem as problem:
+        response = problem.response()
+    except web.HTTPMethodNotAllowed as error:
+        allow = ", ".join(sorted(error.allowed_methods))  # RFC 9110 15.5.6
+        response = Problem(Kind.METHOD_NOT_ALLOWED, headers={"Allow": allow}).response()
+    except web.HTTPNotFound:
+        response = Problem(Kind.NOT_FOUND).response()
+    except web.HTTPRequestEntityTooLarge:
+        response = Problem(Kind.TOO_LARGE).response()
+    except web.HTTPException as error:
+        _log.warning("unexpected HTTP error", status=error.status)
+        response = Problem(Kind.MALFORMED_REQUEST, error.reason).response()
+    except StorageError as error:
+        _log.error("storage failed", route=_route(request), error=type(error).__name__, reason=str(error))
+        response = Problem(Kind.UNAVAILABLE, headers={"Retry-After": "5"}).response()
+    except Exception:
+        # The last line: a server never dies of one request, and never prints a traceback to a peer.
+        _log.exception("fault while answering", route=_route(request))
+        response = Problem(Kind.INTERNAL).response()
+    return response
+
+
+async def add_headers(_: web.Request, response: web.StreamResponse) -> None:
+    """On every answer, streamed ones too; a handler's own Cache-Control stands."""
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+
+
+def _route(request: web.Request) -> str:
+    """The route's pattern: a path may hold what no log line should."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else "unknown"
+
+
+def _too_large(limit: int) -> Problem:
+    # What is left of the body is not read: the connection ends with the answer.
+    return Problem(Kind.TOO_LARGE, f"at most {limit} octets are taken", headers={"Connection": "close"})
+
+
+@final
+class RateLimit:
+    """A token bucket for each of the many: `a_minute` requests, and as many at once."""
+
+    _REMEMBERED: Final = 10_000
+
+    def __init__(self, a_minute: int, monotonic: Callable[[], float]) -> None:
+        self._a_minute: Final = a_minute
+        self._monotonic: Final = monotonic
+        self._levels: Final[OrderedDict[str, tuple[float, float]]] = OrderedDict()
+
+    def check(self, who: str) -> None:
+        """Raises 429 where `who` has nothing left; takes nothing."""
+        if self._level(who) < 1:
+            raise Problem(Kind.RATE_LIMITED, headers={"Retry-After": str(max(1, 60 // self._a_minute))})
+
+    def take(self, who: str) -> None:
+        """One request. Raises 429."""
+        self.check(who)
+        self._levels[who] = (self._level(who) - 1, self._monotonic())
+        self._levels.move_to_end(who)
+        while len(self._levels) > self._REMEMBERED:
+            self._levels.popitem(last=False)
+
+    def _level(self, who: str) -> float:
+        level, at = self._levels.get(who, (float(self._a_minute), self._monotonic()))
+        return min(self._a_minute, level + (self._monotonic() - at) * self._a_minute / 60)
