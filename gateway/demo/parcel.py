@@ -40,5 +40,5 @@ def open_parcel(
 
 
 def _must_match(name: str, expected: str, body: bytes) -> None:
-    if f"sha256:{hashlib.sha256(body).hexdigest()}" != expected:
+    if hashlib.sha256(body).hexdigest() != expected:
         raise ParcelDamaged(f"{name} does not have the digest that the manifest gives")

@@ -14,7 +14,8 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from policy.order import DataCategory, IssuerRole, SignatureRole
 
-Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$", description="SHA-256, in hexadecimal")]
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$", description="Names its algorithm")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256, in hexadecimal")]
 Identifier = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$", description="32 hexadecimal digits")]
 RegionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+){1,4}$", max_length=40)]
 Moment = Annotated[datetime, Field(description="RFC 3339, UTC")]
@@ -210,7 +211,7 @@ class Message(_Told):
     message_id: Identifier
     received_at: Moment
     size: Count
-    sha256: Digest
+    sha256: Sha256
     deleted_by_owner: bool = False
     """The owner had deleted it; a legal hold has kept it."""
 
@@ -221,10 +222,10 @@ class Part(_Told):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*(\.[a-z0-9]+)+$", max_length=80)]
     media_type: str
     size: Count
-    sha256: Digest
-    """Of the plaintext."""
+    sha256: Sha256
+    """Of the plaintext, as are `size` and `media_type`."""
     encrypted_size: Count
-    encrypted_sha256: Digest
+    encrypted_sha256: Sha256
 
 
 class Omission(_Told):

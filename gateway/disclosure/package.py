@@ -93,9 +93,9 @@ class _Binder:
                 name=plain.name,
                 media_type=plain.media_type,
                 size=len(plain.body),
-                sha256=_digest(plain.body),
+                sha256=hashlib.sha256(plain.body).hexdigest(),
                 encrypted_size=len(sealed),
-                encrypted_sha256=_digest(sealed),
+                encrypted_sha256=hashlib.sha256(sealed).hexdigest(),
             )
         )
 

@@ -85,7 +85,7 @@ class MessageVolumes:
         info = zipfile.ZipInfo(path, _dos_time(received_at))
         info.external_attr = 0o600 << 16
         self._zip.writestr(info, content)
-        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        digest = hashlib.sha256(content).hexdigest()
         placed = Placed(self._name(), path, message_id, received_at, len(content), digest, deleted_by_owner)
         return placed, full
 

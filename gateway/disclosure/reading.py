@@ -181,7 +181,7 @@ async def get_part(request: web.Request) -> web.StreamResponse:
         chamber, packaged = await _package(attempt, desk, request)
         blob = await chamber.vault.get(_manifest_key(packaged))
         part = _part(blob.body, request.match_info["part"])
-        await attempt.commit(Event.PACKAGE_FETCHED, subject=part["encrypted_sha256"])
+        await attempt.commit(Event.PACKAGE_FETCHED, subject=f"sha256:{part['encrypted_sha256']}")
         key = f"{folder(packaged.case.id, packaged.release.index)}/{part['name']}"
         size = int(part["encrypted_size"])
         first = await chamber.store.mail.get_range(key, 0, min(_CHUNK, size))
@@ -190,7 +190,7 @@ async def get_part(request: web.Request) -> web.StreamResponse:
             "Content-Type": "application/pkcs7-mime; smime-type=enveloped-data",  # RFC 8551 3.2
             "Content-Length": str(size),
             "Content-Disposition": f'attachment; filename="{part["name"]}.p7m"',
-            "ETag": f'"{part["encrypted_sha256"].removeprefix("sha256:")}"',
+            "ETag": f'"{part["encrypted_sha256"]}"',
         }
     )
     await response.prepare(request)
