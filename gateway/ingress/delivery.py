@@ -2,13 +2,14 @@
 
 Each recipient's copy goes to that recipient's home and to no other place, all of them at the
 same time. What has begun is not undone by a peer that leaves: the delivery is a task of the
-process, and the session only waits for it. If the peer is gone when a copy becomes durable, it
-will send the message again, and its owner is shown one (see `Unacknowledged`).
+process, and the session only waits for it. A peer that is not told 250 will send the message
+again: copies that became durable all the same are kept in mind (`Unacknowledged`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Final, final
@@ -20,6 +21,7 @@ from gateway.ingress.reception import Reception
 from gateway.ingress.replies import Reply, for_error
 from gateway.ingress.screening import Held
 from gateway.ingress.trace import Arrival
+from gateway.ingress.unacknowledged import delivery_key
 from storage.errors import StorageError
 from storage.identity import MessageId
 from storage.located import Located
@@ -41,66 +43,96 @@ Result = MessageId | Reply
 """What became of one copy: its name at rest, or the reply that says why there is none."""
 
 
-async def deliver(
-    reception: Reception, arrival: Arrival, recipients: tuple[Recipient, ...], content: bytes
-) -> tuple[Result, ...]:
-    """Stores a copy for each recipient; one result for each, in their order.
+@final
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message on its way to `recipients`; `message` is what the client sent, dots unstuffed."""
 
-    Ends within the store timeout. Cancelling it does not cancel what it has begun.
-    """
-    task = asyncio.get_running_loop().create_task(_deliver(reception, arrival, recipients, content))
-    reception.storing.add(task)
-    task.add_done_callback(reception.storing.discard)
-    return await asyncio.shield(task)
+    reception: Reception
+    arrival: Arrival
+    recipients: tuple[Recipient, ...]
+    message: bytes
 
+    async def run(self) -> tuple[Result, ...]:
+        """Stores a copy for each recipient; one result for each, in their order.
 
-async def _deliver(
-    reception: Reception, arrival: Arrival, recipients: tuple[Recipient, ...], content: bytes
-) -> tuple[Result, ...]:
-    until = asyncio.get_running_loop().time() + reception.limits.store_timeout
-    if reception.check is not None:
-        verdict = await reception.check.look(arrival, tuple(each.mailbox for each in recipients), content)
-        if isinstance(verdict, Held):
-            return tuple(verdict.reply for _ in recipients)
-        content = verdict.content
-    content = trace.header(arrival, reception.hostname) + content
-    if len(recipients) == 1:
-        return (await _store(reception, arrival, recipients[0], content, until),)
-    return tuple(
-        await asyncio.gather(*(_store(reception, arrival, each, content, until) for each in recipients))
-    )
+        Ends within the store timeout. Cancelling it does not cancel what it has begun.
+        """
+        task = asyncio.get_running_loop().create_task(self._deliver())
+        self.reception.storing.add(task)
+        task.add_done_callback(self.reception.storing.discard)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(self._ended_unheard)
+            raise
 
+    def not_acknowledged(self, results: tuple[Result, ...]) -> None:
+        """The peer was not told that these copies are durable, and will send them again."""
+        for recipient, result in zip(self.recipients, results, strict=True):
+            if isinstance(result, MessageId):
+                self.reception.unacknowledged.remember(self._key(recipient), result)
 
-async def _store(
-    reception: Reception, arrival: Arrival, recipient: Recipient, content: bytes, until: float
-) -> Result:
-    metrics, region = reception.metrics, str(recipient.located.home.code)
-    envelope = Envelope(
-        sender=arrival.sender,
-        recipient=recipient.mailbox,
-        peer=str(arrival.peer) if arrival.peer is not None else "unix",
-        helo=arrival.helo,
-        received_at=arrival.received_at,
-        protocol=arrival.protocol,
-    )
-    began = perf_counter()
-    try:
-        async with asyncio.timeout_at(until), reception.memory.storing(len(content)):
-            message = await reception.post.store(recipient.located, envelope, content)
-    except (StorageError, TimeoutError) as error:
-        reply = for_error(error)
-        if not reply.refuses:
-            metrics.deferred.labels(region).inc()
-        _log.warning("copy not stored", delivery=arrival.delivery, region=region, error=type(error).__name__)
-        return reply
-    except Exception as error:
-        # A fault of ours. Its text may hold what the peer sent, so that its kind and place must do.
-        metrics.deferred.labels(region).inc()
-        _log.error("copy not stored: fault", delivery=arrival.delivery, region=region, error=where(error))
-        return for_error(error)
-    metrics.stored.labels(region).inc()
-    metrics.store_seconds.labels(region).observe(perf_counter() - began)
-    return message
+    def _ended_unheard(self, task: asyncio.Task[tuple[Result, ...]]) -> None:
+        if not task.cancelled() and task.exception() is None:
+            self.not_acknowledged(task.result())
+
+    def _key(self, recipient: Recipient) -> bytes:
+        return delivery_key(self.arrival.sender, recipient.mailbox, self.message)
+
+    async def _deliver(self) -> tuple[Result, ...]:
+        until = asyncio.get_running_loop().time() + self.reception.limits.store_timeout
+        content = self.message
+        if self.reception.check is not None:
+            mailboxes = tuple(each.mailbox for each in self.recipients)
+            verdict = await self.reception.check.look(self.arrival, mailboxes, content)
+            if isinstance(verdict, Held):
+                return (verdict.reply,) * len(self.recipients)
+            content = verdict.content
+        content = trace.header(self.arrival, self.reception.hostname) + content
+        if len(self.recipients) == 1:
+            return (await self._copy(self.recipients[0], content, until),)
+        return tuple(await asyncio.gather(*(self._copy(each, content, until) for each in self.recipients)))
+
+    async def _copy(self, recipient: Recipient, content: bytes, until: float) -> Result:
+        unacknowledged = self.reception.unacknowledged
+        if unacknowledged and (stored := unacknowledged.take(self._key(recipient))) is not None:
+            return stored
+        metrics, region = self.reception.metrics, str(recipient.located.home.code)
+        began = perf_counter()
+        try:
+            async with asyncio.timeout_at(until), self.reception.memory.storing(len(content)):
+                message = await self.reception.post.store(
+                    recipient.located, self._envelope(recipient), content
+                )
+        except Exception as error:
+            reply = for_error(error)
+            if not reply.refuses:
+                metrics.deferred.labels(region).inc()
+            # A fault of ours may hold in its text what the peer sent: its kind and place must do.
+            expected = isinstance(error, StorageError | TimeoutError)
+            _log.log(
+                logging.WARNING if expected else logging.ERROR,
+                "copy not stored",
+                delivery=self.arrival.delivery,
+                region=region,
+                error=type(error).__name__ if expected else where(error),
+            )
+            return reply
+        metrics.stored.labels(region).inc()
+        metrics.store_seconds.labels(region).observe(perf_counter() - began)
+        return message
+
+    def _envelope(self, recipient: Recipient) -> Envelope:
+        arrival = self.arrival
+        return Envelope(
+            sender=arrival.sender,
+            recipient=recipient.mailbox,
+            peer=str(arrival.peer) if arrival.peer is not None else "unix",
+            helo=arrival.helo,
+            received_at=arrival.received_at,
+            protocol=arrival.protocol,
+        )
 
 
 def where(error: BaseException) -> str:

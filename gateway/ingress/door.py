@@ -11,6 +11,7 @@ from gateway.ingress.limits import ListenerSettings
 from gateway.ingress.reception import Reception
 from gateway.ingress.session import Session
 from gateway.ingress.tls import Certificate
+from gateway.ingress.visit import Visit
 from gateway.ingress.wire import Wire
 
 
@@ -76,7 +77,8 @@ class Door:
 
     async def _live(self, wire: Wire) -> None:
         try:
-            await Session(self._reception, self._dialect, self._settings, self._certificate, wire).run()
+            visit = Visit(self._reception, self._dialect, self._settings, wire)
+            await Session(visit, self._certificate).run()
         finally:
             self._wires.discard(wire)
 

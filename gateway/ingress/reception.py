@@ -14,6 +14,7 @@ from gateway.ingress.limits import Limits
 from gateway.ingress.memory import Memory
 from gateway.ingress.metrics import IngressMetrics
 from gateway.ingress.screening import ContentCheck
+from gateway.ingress.unacknowledged import Unacknowledged
 from gateway.ingress.wire import MESSAGE_BLOCK
 from gateway.post import Post
 from policy.address import Address
@@ -52,5 +53,6 @@ class Reception:
         self.metrics.memory.set_function(lambda: self.memory.in_flight)
         # See `Wire`: one for all the connections of a process.
         self.landing: Final = memoryview(bytearray(MESSAGE_BLOCK))
+        self.unacknowledged: Final = Unacknowledged()
         # Deliveries under way. They belong to the process: a session that ends does not end them.
         self.storing: Final[set[asyncio.Task[object]]] = set()
