@@ -23,9 +23,13 @@ _FOR_NOW: Final = frozenset(
 )
 
 
-def s3_client(settings: RegionSettings) -> S3Client:
-    """A thread-safe S3 client with the region's own credentials and deadline."""
-    return _session(settings).client("s3", endpoint_url=settings.endpoint, config=_config(settings))
+def s3_client(settings: RegionSettings, *, connections: int = 10) -> S3Client:
+    """A thread-safe S3 client with the region's own credentials and deadline.
+
+    `connections` are kept open: one for each thread that will use the client at a time.
+    """
+    config = _config(settings).merge(Config(max_pool_connections=connections))
+    return _session(settings).client("s3", endpoint_url=settings.endpoint, config=config)
 
 
 def kms_client(settings: RegionSettings, kms: KmsSettings) -> KMSClient:

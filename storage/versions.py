@@ -1,0 +1,160 @@
+"""What lies under a key for good: versions, delete markers, and Object Lock's legal holds.
+
+The buckets are versioned, so a delete hides and no more. This module sees what is hidden, and puts
+the locks on and takes them off; removing a version is `storage.deletion`'s alone.
+
+Legal hold is per version. It does not keep a key from being hidden by a delete marker or replaced
+by a newer version (https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock.html), and
+SeaweedFS 4.48 does not order it with a deletion that is under way: of 150 versions locked and
+deleted at the same moment, 11 were reported locked and were gone. The lock is the belt. What
+orders holds with deletions is `storage.intents`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeVar, final
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from storage.control import error_code, raise_ours, s3_client
+from storage.objects import PAGE
+from storage.region import RegionStore
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.literals import ObjectLockLegalHoldStatusType
+    from mypy_boto3_s3.type_defs import ListObjectVersionsOutputTypeDef
+
+_T = TypeVar("_T")
+
+# boto3 spends a millisecond of Python on a request: more threads than this only wait for the GIL.
+_THREADS: Final = 16
+_GONE: Final = frozenset({"NoSuchKey", "NoSuchVersion", "404", "MethodNotAllowed"})
+_NEVER_LOCKED: Final = frozenset({"NoSuchObjectLockConfiguration", "NoSuchObjectLegalHold"})
+
+
+@final
+@dataclass(frozen=True, slots=True, order=True)
+class Version:
+    """One version of an object, or a delete marker (`size` 0). `latest`: what a plain read sees."""
+
+    key: str
+    id: str
+    is_marker: bool = False
+    latest: bool = False
+    size: int = 0
+
+
+@final
+class Versions:
+    """The versions in one region's mail bucket. Close it, or leave its context, when done."""
+
+    def __init__(self, store: RegionStore) -> None:
+        self._client: Final = s3_client(store.settings, connections=_THREADS)
+        self._bucket: Final = store.settings.bucket
+        self._pool: Final = ThreadPoolExecutor(_THREADS, thread_name_prefix="versions")
+        self.at_once: Final = _THREADS  # how many requests are worth having in flight
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def __enter__(self) -> Versions:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    async def list(self, prefix: str, *, start_after: str | None = None) -> AsyncIterator[Version]:
+        """Every version and marker under a prefix, by key, the newest of a key first.
+
+        `start_after` is a key, excluded with all its versions. Raises Unavailable, Forbidden.
+        """
+        key_marker, id_marker = start_after or "", ""
+        while True:
+            page = await self._run(self._page, prefix, key_marker, id_marker)
+            for version in _in_order(page):
+                yield version
+            if not page.get("IsTruncated"):
+                return
+            key_marker, id_marker = page.get("NextKeyMarker", ""), page.get("NextVersionIdMarker", "")
+
+    async def of(self, key: str) -> tuple[Version, ...]:
+        """The versions and markers of exactly this key."""
+        return tuple([version async for version in self.list(key) if version.key == key])
+
+    async def lock(self, version: Version) -> bool:
+        """Put the legal hold on. False where the version is gone. Raises Unavailable, Forbidden."""
+        return await self._run(self._set_hold, version, "ON")
+
+    async def unlock(self, version: Version) -> bool:
+        """Take the legal hold off. False where the version is gone."""
+        return await self._run(self._set_hold, version, "OFF")
+
+    async def is_locked(self, version: Version) -> bool | None:
+        """Whether the bucket itself says so; None where the version is gone."""
+        return await self._run(self._ask, version)
+
+    async def _run(self, work: Callable[..., _T], *arguments: object) -> _T:
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._pool, work, *arguments)
+        except (ClientError, BotoCoreError) as error:
+            raise_ours(error, f"{self._bucket}: {work.__name__.strip('_')}")
+
+    def _page(self, prefix: str, key_marker: str, id_marker: str) -> ListObjectVersionsOutputTypeDef:
+        if id_marker:
+            return self._client.list_object_versions(
+                Bucket=self._bucket,
+                Prefix=prefix,
+                KeyMarker=key_marker,
+                VersionIdMarker=id_marker,
+                MaxKeys=PAGE,
+            )
+        return self._client.list_object_versions(
+            Bucket=self._bucket, Prefix=prefix, KeyMarker=key_marker, MaxKeys=PAGE
+        )
+
+    def _set_hold(self, version: Version, status: ObjectLockLegalHoldStatusType) -> bool:
+        try:
+            self._client.put_object_legal_hold(
+                Bucket=self._bucket,
+                Key=version.key,
+                VersionId=version.id,
+                LegalHold={"Status": status},
+            )
+        except ClientError as error:
+            if error_code(error) in _GONE:
+                return False
+            raise
+        return True
+
+    def _ask(self, version: Version) -> bool | None:
+        try:
+            answer = self._client.get_object_legal_hold(
+                Bucket=self._bucket, Key=version.key, VersionId=version.id
+            )
+        except ClientError as error:
+            code = error_code(error)
+            if code in _GONE:
+                return None
+            if code in _NEVER_LOCKED:
+                return False
+            raise
+        return answer.get("LegalHold", {}).get("Status") == "ON"
+
+
+def _in_order(page: ListObjectVersionsOutputTypeDef) -> list[Version]:
+    """S3 lists a key's versions newest first, and its markers apart from them."""
+    found = [
+        (one["LastModified"], Version(one["Key"], one["VersionId"], False, one["IsLatest"], one["Size"]))
+        for one in page.get("Versions", ())
+    ]
+    found += [
+        (one["LastModified"], Version(one["Key"], one["VersionId"], True, one["IsLatest"]))
+        for one in page.get("DeleteMarkers", ())
+    ]
+    found.sort(key=lambda pair: (pair[1].key, -pair[0].timestamp()))
+    return [version for _, version in found]
