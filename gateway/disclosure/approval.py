@@ -70,7 +70,9 @@ async def approve_disclosure(
     if attempt.now >= state.case.lapses:
         await attempt.commit(Event.DISCLOSURE_EXPIRED)
         await moved(docket, filed, state.expire(attempt.now))
-        raise Problem(Kind.STATE, "the order lapsed before it was approved", members={"status": "Expired"})
+        raise Problem(
+            Kind.STATE, "the order lapsed before it was approved", members={"disclosure_status": "Expired"}
+        )
     try:
         ready = await permitted(attempt.office, chamber, state.case, approver, attempt.now)
     except NotPermitted as error:
@@ -172,4 +174,6 @@ async def moved(docket: Docket, filed: Filed, to: Disclosure) -> Filed:
 
 def wrong_state(state: Disclosure, wanted: str) -> Problem:
     """409 for a transition that the state does not have."""
-    return Problem(Kind.STATE, str(WrongState(state.status, wanted)), members={"status": str(state.status)})
+    return Problem(
+        Kind.STATE, str(WrongState(state.status, wanted)), members={"disclosure_status": str(state.status)}
+    )

@@ -94,7 +94,7 @@ class Problem(Exception):
 
     def document(self) -> dict[str, Any]:
         """The JSON members. `instance` is fresh each time: it names this occurrence (RFC 9457 3.1.5)."""
-        document: dict[str, Any] = {
+        document: dict[str, Any] = self.members | {
             "type": self.kind.uri,
             "title": self.kind.title,
             "status": self.kind.status,
@@ -103,7 +103,7 @@ class Problem(Exception):
         }
         if self.audit is not None:
             document["audit"] = self.audit.to_json()
-        return document | self.members
+        return document
 
     def response(self) -> web.Response:
         return web.Response(

@@ -219,7 +219,7 @@ async def _package(
         raise Problem(
             Kind.STATE,
             f"the disclosure is {state.status}: there is no package",
-            members={"status": str(state.status)},
+            members={"disclosure_status": str(state.status)},
         )
     if attempt.now >= state.package_expires:
         raise Problem(Kind.PACKAGE_EXPIRED, f"it could be fetched until {_rfc3339(state.package_expires)}")
