@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Final, Literal, final
+from typing import Annotated, Any, Final, Literal, final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -92,7 +92,9 @@ class _Gateway(_Section):
     seat: str
 
 
-class _File(_Section):
+class ConfigFile(_Section):
+    """The file's own shape: each field is a key, each section a table."""
+
     deployment: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")]
     serves: list[str]
     provider_entities: list[str]
@@ -102,7 +104,7 @@ class _File(_Section):
     smtp: _Mail = _Mail()
     lmtp: _Mail = _Mail()
     gateway: _Gateway
-    limits: dict[str, int | float] = {}
+    limits: dict[str, Any] = {}
 
 
 @final
@@ -164,7 +166,7 @@ def load_config(path: Path) -> Config:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from None
     try:
-        parsed = _File.model_validate(document)
+        parsed = ConfigFile.model_validate(document)
     except ValidationError as error:
         raise ConfigError(f"{path}: {_first_fault(error)}") from None
     return _Reader(path.absolute(), parsed).config()
@@ -187,7 +189,7 @@ def _first_fault(error: ValidationError) -> str:
 class _Reader:
     """Turns the words of the file into types, naming the key where that fails."""
 
-    def __init__(self, path: Path, parsed: _File) -> None:
+    def __init__(self, path: Path, parsed: ConfigFile) -> None:
         self._path: Final = path
         self._file: Final = parsed
         self._codes: Final = {name: self._code(f"regions.{name}", name) for name in parsed.regions}
@@ -268,15 +270,16 @@ class _Reader:
             connect_from=tuple(section.connect_from),
         )
 
-    def _limits(self, section: dict[str, int | float]) -> Limits:
+    def _limits(self, section: dict[str, Any]) -> Limits:
         kinds = {field.name: type(field.default) for field in fields(Limits)}
         for name, value in section.items():
             if name not in kinds:
                 raise self._fault(f"limits.{name}", "unknown key")
-            if kinds[name] is int and not isinstance(value, int):
-                raise self._fault(f"limits.{name}", "a whole number is expected")
+            if type(value) is not int and type(value) is not kinds[name]:
+                kind = "a whole number" if kinds[name] is int else "a number"
+                raise self._fault(f"limits.{name}", f"{kind} is expected, not {value!r}")
         try:
-            return Limits(**section)  # type: ignore[arg-type]  # the loop above has looked
+            return Limits(**section)
         except ValueError as error:
             raise self._fault("limits", str(error)) from None
 
