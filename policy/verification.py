@@ -120,6 +120,15 @@ class VerifiedOrder:
         self.steps: Final = steps
         self.replay_key: Final = _replay_key(signatories[0], unverified.order.reference)
 
+    def __setattr__(self, name: str, value: object) -> None:
+        if hasattr(self, name):
+            raise AttributeError("a VerifiedOrder does not change")
+        super().__setattr__(name, value)
+
+    def __reduce__(self) -> NoReturn:
+        # A copy would be made without the verification that it stands for.
+        raise TypeError("a VerifiedOrder is not copied or stored: verify the order again")
+
     @property
     def issuer(self) -> Signatory:
         """The authority that made the order, named as the trust list names it."""
