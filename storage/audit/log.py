@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Self, final
+from typing import Final, Self, final
 
 from policy.geography import RegionCode
 from storage.audit.backend import CHECKPOINT, LogBackend
 from storage.audit.entry import Entry
-from storage.audit.merkle import leaf_hash, verify_inclusion
-from storage.audit.note import Checkpoint, NoteError, Signer, VerifierKey, open_checkpoint
+from storage.audit.note import NoteError, Signer, VerifierKey, open_checkpoint
 from storage.audit.publisher import Cosign, Publisher
 from storage.audit.reader import BackendTiles, TreeReader
 from storage.audit.sequencer import LogUnavailable, Sequencer
+from storage.audit.view import NoSuchEntry, Proof, prove_under
 from storage.errors import Corrupt, NotFound, StorageError
 
 __all__ = ["AuditLog", "Committed", "LogUnavailable", "NoSuchEntry", "Proof"]
-
-PROOF_MAGIC: Final = "c2sp.org/tlog-proof@v1"
-
-
-class NoSuchEntry(StorageError):
-    """The log has no entry with that index."""
 
 
 @final
@@ -35,41 +28,6 @@ class Committed:
     region: RegionCode
     index: int
     size: int
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """That an entry stands in a tree whose head is signed: all of it checkable offline."""
-
-    index: int
-    entry: bytes
-    path: tuple[bytes, ...]
-    checkpoint: bytes
-
-    def verify(self, key: VerifierKey) -> Checkpoint:
-        """Raises NoteError or ProofError unless the proof holds under the log's key."""
-        checkpoint, _ = open_checkpoint(self.checkpoint, key)
-        verify_inclusion(self.index, checkpoint.size, leaf_hash(self.entry), self.path, checkpoint.root)
-        return checkpoint
-
-    def text(self) -> str:
-        """As a `.tlog-proof` (https://c2sp.org/tlog-proof), the entry as its extra data."""
-        lines = [PROOF_MAGIC, f"extra {_b64(self.entry)}", f"index {self.index}", *map(_b64, self.path)]
-        return "\n".join(lines) + "\n\n" + self.checkpoint.decode()
-
-    def to_json(self) -> dict[str, Any]:
-        """The same for a program: hashes and the entry's exact bytes in base64."""
-        return {
-            "index": self.index,
-            "entry": _b64(self.entry),
-            "path": [_b64(hash_) for hash_ in self.path],
-            "checkpoint": self.checkpoint.decode(),
-        }
-
-
-def _b64(data: bytes) -> str:
-    return base64.b64encode(data).decode()
 
 
 @final
@@ -88,6 +46,7 @@ class AuditLog:
         self.region: Final = region
         self.key: Final = key
         self._backend: Final = backend
+        self._tiles: Final = BackendTiles(backend)
         self._sequencer: Final = sequencer
         self._publisher: Final = publisher
         self._deadline: Final = deadline
@@ -181,7 +140,7 @@ class AuditLog:
     async def entries(self, start: int, count: int) -> list[Entry]:
         """Entries [start, start + count), fewer at the log's end."""
         size = await self.size()
-        tree = TreeReader(BackendTiles(self._backend), size)
+        tree = TreeReader(self._tiles, size)
         return [Entry.decode(data) for data in await tree.entries(start, count)]
 
     async def prove(self, index: int) -> Proof:
@@ -189,13 +148,8 @@ class AuditLog:
 
         Raises NoSuchEntry.
         """
-        tree = await self._tree(index)
-        note = await self._note_for(index)
-        size = open_checkpoint(note, self.key)[0].size
-        if size != tree.size:
-            tree = TreeReader(BackendTiles(self._backend), size)
-        (entry,), path = await asyncio.gather(tree.entries(index, 1), tree.inclusion_proof(index))
-        return Proof(index, entry, path, note)
+        await self._tree(index)
+        return await prove_under(self._tiles, await self._note_for(index), self.key, index)
 
     async def _note_for(self, index: int) -> bytes:
         """A signed head that covers the entry: the published one carries cosignatures."""
@@ -216,6 +170,6 @@ class AuditLog:
         if index >= head.checkpoint.size:
             head = await self._sequencer.head(fresh=True)
         if not 0 <= index < head.checkpoint.size:
-            raise NoSuchEntry(f"entry {index} of a log of {head.checkpoint.size}")
+            raise NoSuchEntry(f"no entry {index}: the log has {head.checkpoint.size}")
         await self._sequencer.settled()
-        return TreeReader(BackendTiles(self._backend), head.checkpoint.size)
+        return TreeReader(self._tiles, head.checkpoint.size)

@@ -271,12 +271,10 @@ class Checkpoint:
         lines = text.split("\n")
         if len(lines) < 4 or lines[-1] or not all(lines[:-1]):
             raise NoteError("a checkpoint has an origin, a size and a root hash, one line each")
-        if not _DECIMAL.match(lines[1]):
-            raise NoteError(f"{lines[1]!r} is not the size of a tree")
         root = _base64(lines[2], "a root hash")
         if len(root) != HASH_SIZE:
             raise NoteError(f"a root hash has {HASH_SIZE} bytes, not {len(root)}")
-        return cls(lines[0], int(lines[1]), root)
+        return cls(lines[0], parse_decimal(lines[1]), root)
 
 
 def sign_checkpoint(checkpoint: Checkpoint, signer: Signer) -> bytes:
@@ -302,6 +300,13 @@ def with_signatures(raw: bytes, extra: Sequence[Signature]) -> bytes:
     """The same note with more signature lines."""
     note = Note.parse(raw)
     return Note(note.text, (*note.signatures, *extra)).serialise()
+
+
+def parse_decimal(text: str) -> int:
+    """The size of a tree: ASCII digits without leading zeroes. Raises NoteError."""
+    if not _DECIMAL.match(text):
+        raise NoteError(f"{text!r} is not the size of a tree")
+    return int(text)
 
 
 def _base64(text: str, what: str) -> bytes:

@@ -61,6 +61,7 @@ class Report:
     origin: str
     size: int = 0
     root: bytes = b""
+    checkpoint: bytes = b""  # the note that was verified, cosignatures and all
     entries: int = 0  # entries whose leaf hash was computed
     records: int = 0  # sealed records that were compared with their digest
     erased: int = 0  # records that cannot be opened any more: their account was erased

@@ -127,7 +127,8 @@ async def _checkpoint(
     source: Source, key: VerifierKey, demands: Demands, report: Report
 ) -> Checkpoint | None:
     try:
-        checkpoint, note = open_checkpoint(await source.read("checkpoint"), key)
+        report.checkpoint = await source.read("checkpoint")
+        checkpoint, note = open_checkpoint(report.checkpoint, key)
     except NotFound:
         report.add(FaultCode.CHECKPOINT_MISSING, "checkpoint", "there is none")
         return None
