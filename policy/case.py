@@ -7,22 +7,20 @@ by an authority of the state that it names, does that authority hold the office 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import final
+from typing import NamedTuple, final
 
 from policy.assessment import Circumstances, Finding, FindingCode, Setting, rfc3339
 from policy.geography import Jurisdiction
 from policy.lawbook import Lawbook
 from policy.order import DataCategory, IssuerRole, Order, SignatureRole
-from policy.rules import Citation, Dates, Instrument
+from policy.rules import Dates, Instrument
 from policy.signatory import Signatory
 from policy.verification import ISSUED_AHEAD
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(NamedTuple):
     """Everything that a decision looks at. `held` are the offices of those who issued.
 
     `validated_by` counts signatures of the issuing state alone, `recognised_by` those of the
@@ -145,11 +143,3 @@ def _may_issue(case: Case, instrument: Instrument, state: Jurisdiction) -> bool:
     if membership is not None:
         return membership.binds(state, case.received_at, case.now)
     return instrument.home is None or instrument.home == state
-
-
-def unconfirmed(citation: Citation, what: str) -> Finding | None:
-    """The remark on a rule that no source confirms; it takes nothing away."""
-    if citation.confirmed:
-        return None
-    detail = f"{what}: no source confirms this rule; counsel should"
-    return Finding(FindingCode.UNCONFIRMED, True, detail, citation.source)

@@ -13,7 +13,7 @@ is what everything that reads for disclosure asks for. The steps, as numbered in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import ClassVar, Final, final
 
@@ -27,9 +27,10 @@ from policy.assessment import (
     ObligationCode,
     Outcome,
     Setting,
+    unconfirmed,
 )
 from policy.carriage import Carriage, carry, producible
-from policy.case import Case, formal_findings, open_case, unconfirmed
+from policy.case import Case, formal_findings, open_case
 from policy.geography import Region
 from policy.lawbook import Lawbook
 from policy.obligations import Notification, incomplete, notify, obligations, remarks
@@ -105,7 +106,7 @@ def _answered(
         return _refused(case, findings, (reply,) if reply else (), None)
     owed = obligations(case, instrument, carriage, notification)
     findings += remarks(instrument)
-    findings += _unconfirmed(instrument, carriage)
+    findings += _unconfirmed(case, instrument, carriage)
     waits = notification is not None and notification.waits_until is not None
     outcome = Outcome.PERMIT
     if instrument.deed is Deed.PRESERVE:
@@ -147,24 +148,12 @@ def _due(outcome: Outcome, owed: list[Obligation], notification: Notification | 
     return next((item.due for item in owed if item.code in wanted), None)
 
 
-def _unconfirmed(instrument: Instrument, carriage: Carriage) -> list[Finding]:
+def _unconfirmed(case: Case, instrument: Instrument, carriage: Carriage) -> Iterator[Finding]:
     """One remark for each rule that this decision rests on and that no source confirms."""
-    rules = [(instrument.citation, instrument.id)]
-    rules += [(citation, "who may ask, and for what") for citation in carriage.citations]
-    for part, what in (
-        (instrument.deadline, "the deadline"),
-        (instrument.preservation, "the preservation"),
-        (instrument.enforcing_authority, "the enforcing authority's part"),
-        (instrument.notice, "the notice"),
-    ):
-        if part is not None:
-            rules.append((part.citation, what))
-    found: dict[str, Finding] = {}
-    for citation, what in rules:
-        remark = unconfirmed(citation, what)
-        if remark is not None:
-            found.setdefault(citation.source, remark)
-    return list(found.values())
+    yield from case.lawbook.doubts(instrument)
+    for citation in carriage.citations:
+        if not citation.confirmed and citation != instrument.citation:
+            yield unconfirmed(citation, f"{instrument.id}: who may ask, and for what")
 
 
 _MINT: Final = object()

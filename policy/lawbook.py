@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final, final
 
+from policy.assessment import Finding, unconfirmed
 from policy.geography import GeographyError, Jurisdiction, Region, RegionCode
 from policy.lawfile import Fault, Table
 from policy.lawtables import read_law
@@ -61,6 +62,16 @@ class Lawbook:
             for law in laws
             for id_ in self._instruments
         }
+        # What depends on no date is worked out once: a decision is made in microseconds.
+        states = {law.code for law in laws} | {
+            state for m in self._memberships.values() for state in m.states
+        }
+        self._candidates: Final = {
+            state: tuple(item for item in self._instruments.values() if self._may_apply(state, item))
+            for state in states
+            if state is not None
+        }
+        self._doubts: Final = {item.id: _doubts(item) for item in self._instruments.values()}
 
     def instrument(self, id_: str) -> Instrument | None:
         return self._instruments.get(id_)
@@ -83,23 +94,24 @@ class Lawbook:
 
     def instruments_at(self, state: Jurisdiction, at: datetime) -> Iterator[Instrument]:
         """What may open a mailbox stored in `state`: its own law, its union's, agreements, assistance."""
-        own = self._by_code.get(state)
-        for law in self.laws:
-            for instrument in law.instruments:
-                if not instrument.dates.cover(at, at):
-                    continue
-                if instrument.opens is Opens.RECOGNITION:
-                    applies = self._bound(instrument, state, at) and any(
-                        rule.dates.cover(at, at) for rule in self.recognitions(state, instrument)
-                    )
-                elif instrument.opens is Opens.AGREEMENT:
-                    applies = any(rule.dates.cover(at, at) for rule in self.agreements(state, instrument))
-                else:
-                    applies = law is own or (
-                        bool(instrument.membership) and self._bound(instrument, state, at)
-                    )
-                if applies:
-                    yield instrument
+        for instrument in self._candidates.get(state, ()):
+            if not instrument.dates.cover(at, at):
+                continue
+            membership = self.membership(instrument)
+            if membership is not None and not membership.binds(state, at, at):
+                continue
+            if instrument.opens is Opens.RECOGNITION:
+                applies = any(rule.dates.cover(at, at) for rule in self.recognitions(state, instrument))
+            elif instrument.opens is Opens.AGREEMENT:
+                applies = any(rule.dates.cover(at, at) for rule in self.agreements(state, instrument))
+            else:
+                applies = True
+            if applies:
+                yield instrument
+
+    def doubts(self, instrument: Instrument) -> tuple[Finding, ...]:
+        """The remarks on those of an instrument's own rules that no source confirms."""
+        return self._doubts[instrument.id]
 
     def region(self, code: RegionCode) -> Region:
         """A region known by name alone, such as `eu-west-1`. Raises UnknownRegion naming it."""
@@ -110,9 +122,13 @@ class Lawbook:
                 f"{code}: the lawbook's {REGIONS_FILE} does not say in which country this region stands"
             ) from None
 
-    def _bound(self, instrument: Instrument, state: Jurisdiction, at: datetime) -> bool:
-        membership = self.membership(instrument)
-        return membership is None or membership.binds(state, at, at)
+    def _may_apply(self, state: Jurisdiction, instrument: Instrument) -> bool:
+        """Whether, at some date, `state`'s law could carry this instrument."""
+        if instrument.opens is Opens.RECOGNITION:
+            return bool(self.recognitions(state, instrument))
+        if instrument.opens is Opens.AGREEMENT:
+            return bool(self.agreements(state, instrument))
+        return instrument.home == state or instrument.membership is not None
 
 
 def read_lawbook(files: Mapping[str, bytes]) -> Lawbook:
@@ -148,6 +164,19 @@ def digest_of(files: Mapping[str, bytes]) -> str:
         for part in (name.encode(), files[name]):
             digest.update(len(part).to_bytes(8, "big") + part)
     return f"sha256:{digest.hexdigest()}"
+
+
+def _doubts(instrument: Instrument) -> tuple[Finding, ...]:
+    rules = [(instrument.citation, instrument.id)]
+    for part, what in (
+        (instrument.deadline, "the deadline"),
+        (instrument.preservation, "the preservation"),
+        (instrument.enforcing_authority, "the enforcing authority's part"),
+        (instrument.notice, "the notice"),
+    ):
+        if part is not None:
+            rules.append((part.citation, f"{instrument.id}: {what}"))
+    return tuple(unconfirmed(citation, what) for citation, what in rules if not citation.confirmed)
 
 
 def _accepts(rule: Recognition, law: Law, instrument: Instrument, laws: Sequence[Law]) -> bool:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, date, datetime
+from functools import lru_cache
 
 from policy.assessment import Conflict, Remedy
 from policy.case import Case
+from policy.geography import Jurisdiction
+from policy.lawbook import Lawbook
 from policy.order import DataCategory, IssuerRole
 from policy.rules import Deed, Instrument, JurisdictionKind, Law, Opens, Reach
 
@@ -16,13 +19,26 @@ def remedies(case: Case, missing: frozenset[DataCategory]) -> tuple[Remedy, ...]
     For a preservation only what preserves, and mutual assistance; for a production what produces.
     """
     wanted = Deed.PRODUCE if case.instrument is None else case.instrument.deed
+    return _remedies(case.lawbook, case.country, case.addressee, wanted, missing, case.now.date())
+
+
+@lru_cache(maxsize=1024)  # a rule's dates are whole days, so what holds on a day holds all day
+def _remedies(
+    lawbook: Lawbook,
+    country: Jurisdiction,
+    addressee: Jurisdiction,
+    wanted: Deed,
+    missing: frozenset[DataCategory],
+    day: date,
+) -> tuple[Remedy, ...]:
+    at = datetime(day.year, day.month, day.day, tzinfo=UTC)
     found: list[Remedy] = []
-    for instrument in case.lawbook.instruments_at(case.country, case.now):
+    for instrument in lawbook.instruments_at(country, at):
         if instrument.deed is not wanted and instrument.opens is not Opens.RECOGNITION:
             continue
         roles = _issuers(instrument, missing)
         if roles:
-            found.append(Remedy(instrument.id, roles, _route(case, instrument)))
+            found.append(Remedy(instrument.id, roles, _route(lawbook, country, addressee, instrument, at)))
     return tuple(found)
 
 
@@ -54,19 +70,18 @@ def _issuers(instrument: Instrument, missing: frozenset[DataCategory]) -> tuple[
     return tuple(role for role in IssuerRole if role in roles)
 
 
-def _route(case: Case, instrument: Instrument) -> str:
-    country, lawbook, now = case.country, case.lawbook, case.now
+def _route(
+    lawbook: Lawbook, country: Jurisdiction, addressee: Jurisdiction, instrument: Instrument, at: datetime
+) -> str:
     if instrument.opens is Opens.RECOGNITION:
-        rules = [rule for rule in lawbook.recognitions(country, instrument) if rule.dates.cover(now, now)]
+        rules = [rule for rule in lawbook.recognitions(country, instrument) if rule.dates.cover(at, at)]
         taken_up = "; ".join(f"{' or '.join(sorted(rule.recognisers))} under {rule.name}" for rule in rules)
         route = f"taken up in {country} (signed as `recognise`) by a {taken_up}"
     elif instrument.opens is Opens.AGREEMENT:
-        routes = [
-            rule.route for rule in lawbook.agreements(country, instrument) if rule.dates.cover(now, now)
-        ]
+        routes = [rule.route for rule in lawbook.agreements(country, instrument) if rule.dates.cover(at, at)]
         route = f"from {instrument.home}: {'; '.join(routes)}"
     elif membership := lawbook.membership(instrument):
-        route = f"from a state bound by {membership.name} other than {case.addressee}"
+        route = f"from a state bound by {membership.name} other than {addressee}"
     else:
         route = f"from an authority of {country} ({instrument.statute})"
     return route if instrument.citation.confirmed else f"{route}; no source confirms this rule"
