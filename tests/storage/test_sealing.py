@@ -190,7 +190,7 @@ def test_a_forged_frame_cannot_make_a_reader_allocate() -> None:
 def test_public_keys_come_back_from_json_and_nothing_else_does() -> None:
     assert PublicKeys.from_json(PUBLIC.to_json()) == PUBLIC
     good = PUBLIC.to_json()
-    for bad in (
+    wrong: list[object] = [
         None,
         [],
         {**good, "generation": 0},
@@ -198,7 +198,8 @@ def test_public_keys_come_back_from_json_and_nothing_else_does() -> None:
         {**good, "traffic": "AAAA"},
         {**good, "content": None},
         {**good, "record": "not base64!"},
-    ):
+    ]
+    for bad in wrong:
         with pytest.raises(KeyFormatError):
             PublicKeys.from_json(bad)
     with pytest.raises(KeyFormatError):
