@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, final
+from typing import Final, final
 
 from gateway.disclosure.lifecycle import Disclosure, DisclosureId, Rejected, from_bytes, to_bytes
 from storage.errors import AlreadyExists, Conflict, Corrupt, NotFound
@@ -150,16 +149,6 @@ class Docket:
             found = json.loads((await self._documents.get(key)).body)
             return DisclosureId.parse(found["id"]), found["body"] == digest
         return fresh, True
-
-    async def record(self, full: Mapping[str, Any]) -> str:
-        """Keep the full record behind an audit entry; returns the digest that the entry carries.
-
-        Salted: the digest is published, and nobody may test a guess at the record against it.
-        """
-        body = json.dumps({"salt": secrets.token_hex(16), **full}, ensure_ascii=False).encode()
-        digest = hashlib.sha256(body).hexdigest()
-        await self._documents.put_if_absent(f"records/{digest}.json", body)
-        return f"sha256:{digest}"
 
     async def all(self, after: DisclosureId | None = None) -> AsyncIterator[Filed]:
         """Every disclosure, oldest first. What has not changed since it was last read is not read again."""

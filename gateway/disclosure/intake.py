@@ -56,6 +56,7 @@ from policy.verification import (
     verify_order,
 )
 from storage.audit.entry import Event, Result
+from storage.audit.records import RecordRoom
 from storage.errors import NotFound, UnknownAddress
 from storage.identity import AccountId
 from storage.located import Located
@@ -88,7 +89,7 @@ async def receive(
     disclosure, earlier = await _repeated(attempt, docket, received, idempotency_key)
     if earlier is not None:
         return earlier
-    verified = _verified(attempt, received)
+    verified = await _verified(attempt, received, located)
     _receivable(attempt, verified)
     disclosure = await _claimed(attempt, docket, verified, disclosure)
     decision = decide(
@@ -169,11 +170,13 @@ async def _repeated(
     return disclosure, filed
 
 
-def _verified(attempt: Attempt, received: Received) -> VerifiedOrder:
+async def _verified(attempt: Attempt, received: Received, located: Located) -> VerifiedOrder:
     """Step 3."""
     try:
         verified = verify_order(received.unverified, attempt.office.trust(), attempt.now)
     except Unverified as error:
+        steps = [f"{step.number} {step.title}: {step.detail}" for step in error.steps]
+        attempt.learn(record=await _recorded(attempt, received, located, {"steps": steps}))
         raise unverified_refusal(error, attempt.office.lawbook.digest) from None
     attempt.learn(issuer=verified.issuer.name)
     return verified
@@ -233,17 +236,7 @@ async def _filed(
 ) -> Filed:
     """Steps 6 and 7."""
     assessment = decision.assessment
-    record = await docket.record(
-        {
-            "kind": "decision",
-            "order": received.unverified.raw.decode(),
-            "requested": sorted(received.requested),
-            "asked_by": attempt.asker.name,
-            "token": attempt.asker.token,
-            "at": attempt.now.isoformat(),
-            "decision": assessment.to_json(),
-        }
-    )
+    record = await _recorded(attempt, received, located, {"decision": assessment.to_json()})
     attempt.learn(disclosure=str(disclosure))
     place = await attempt.commit(
         Event.DISCLOSURE_DECIDED,
@@ -258,6 +251,21 @@ async def _filed(
     if is_refusal(filed.disclosure):
         raise refused(case).audited(reference(place))
     return filed
+
+
+async def _recorded(attempt: Attempt, received: Received, located: Located, found: Mapping[str, Any]) -> str:
+    """Seal the full record, to the account's own key; returns the digest that the entry carries."""
+    chamber = attempt.office.chambers[located.home.code]
+    told = {
+        "order": received.unverified.raw.decode(),
+        "requested": sorted(received.requested),
+        "asked_by": attempt.asker.name,
+        "token": attempt.asker.token,
+        "at": attempt.now.isoformat(),
+    }
+    return await RecordRoom(chamber.store, chamber.vault).keep(
+        {**told, **found}, about=(located.account, located.keys)
+    )
 
 
 def _case(

@@ -219,7 +219,7 @@ class Message(_Told):
 class Part(_Told):
     """One file of the package: CMS EnvelopedData (DER) that opens to `media_type`."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*(\.[a-z0-9]+)+$", max_length=80)]
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=80)]
     media_type: str
     size: Count
     sha256: Sha256

@@ -1,6 +1,7 @@
 """The package: what an authority gets, encrypted to it part by part, and the manifest that binds them.
 
-    decision.json  order.jws  audit.json  custody.json          what was decided, and on what
+    decision.json  order.jws  custody.json                      what was decided, on what, by whom
+    audit.json  audit.tlog-proof                                that the release stands in the log
     subscriber.json  identification.json                        as far as the permit carries them
     traffic-0001.jsonl  traffic-0001.csv  content-0001.zip ...  in parts of at most 64 MiB
 
@@ -119,7 +120,9 @@ async def build(commission: Commission, reader: DisclosureReader, store: PartSto
     binder = _Binder(store, commission)
     await binder.add(document("decision.json", commission.decision))
     await binder.add(Plain("order.jws", "application/jose", commission.case.order.encode()))
-    await binder.add(document("audit.json", (await log.prove(commission.release)).to_json()))
+    proof = await log.prove(commission.release)
+    await binder.add(document("audit.json", {"region": str(commission.case.region), **proof.to_json()}))
+    await binder.add(Plain("audit.tlog-proof", "text/plain", proof.text().encode()))
     if DataCategory.SUBSCRIBER in commission.categories:
         await binder.add(document("subscriber.json", await reader.subscriber()))
     if DataCategory.IDENTIFICATION in commission.categories:
