@@ -26,6 +26,7 @@ from storage.sealing import (
     seal_document,
     seal_message,
 )
+from tests.storage.hpke_oracle import open_frame
 
 HERE = Binding(RegionCode.parse("eu-west-1"), "mail/" + "a" * 32 + "/0192f0c1d2e37abc8def0123456789ab")
 TRAFFIC = b'{"from":"aoife@example.ie"}'
@@ -116,11 +117,11 @@ def test_a_flipped_bit_anywhere_is_an_error_that_names_the_object(position: int,
     flipped = bytearray(SEALED)
     flipped[position] ^= 1 << bit
     opened = 0
-    for open_frame, purpose in ((open_traffic, Purpose.TRAFFIC), (open_content, Purpose.CONTENT)):
+    for opens, purpose in ((open_traffic, Purpose.TRAFFIC), (open_content, Purpose.CONTENT)):
         try:
             header = read_message_header(HERE, bytes(flipped))
             key = dataclasses.replace(PRIVATE[purpose], generation=header.generation)
-            open_frame(key, HERE, bytes(flipped))
+            opens(key, HERE, bytes(flipped))
             opened += 1
         except Corrupt as error:
             assert error.key == HERE.key
@@ -214,3 +215,21 @@ def test_a_private_key_is_its_seeds_and_does_not_print_them() -> None:
     assert str(key.seeds) not in repr(key)
     with pytest.raises(KeyFormatError):
         PrivateKey(7, Purpose.CONTENT, key.seeds[:-1])
+
+
+def test_an_implementation_that_is_not_ours_opens_it() -> None:
+    """The format as the module's text describes it, and nothing else, suffices to open an object."""
+    magic, version, number, traffic_size, content_size = struct.unpack_from(">4sBIIQ", SEALED)
+    assert (magic, version, number) == (b"SITM", 1, 7)
+    assert len(SEALED) == 21 + traffic_size + content_size
+    key = HERE.key.encode()
+    for purpose, frame in (
+        (Purpose.TRAFFIC, SEALED[21 : 21 + traffic_size]),
+        (Purpose.CONTENT, SEALED[21 + traffic_size :]),
+    ):
+        info = b"\0".join((b"situs seal", SEALED[:21], b"eu-west-1", key, purpose.encode()))
+        plain = open_frame(PRIVATE[purpose].seeds, frame, info)
+        if purpose is Purpose.TRAFFIC:
+            assert plain == len(TRAFFIC).to_bytes(4, "big") + TRAFFIC + bytes(len(plain) - 4 - len(TRAFFIC))
+        else:
+            assert zstandard.decompress(plain) == CONTENT
