@@ -14,7 +14,7 @@ from policy.assessment import Circumstances, Finding, FindingCode, Setting, rfc3
 from policy.geography import Jurisdiction
 from policy.lawbook import Lawbook
 from policy.order import DataCategory, IssuerRole, Order, SignatureRole
-from policy.rules import Dates, Instrument
+from policy.rules import Dates, Instrument, Membership
 from policy.signatory import Signatory
 from policy.verification import ISSUED_AHEAD
 
@@ -45,6 +45,10 @@ class Case(NamedTuple):
     def in_force(self, dates: Dates) -> bool:
         """True where the order came under this rule and the rule still stands."""
         return dates.cover(self.received_at, self.now)
+
+    def binds(self, membership: Membership, state: Jurisdiction) -> bool:
+        """True where a union's act bound `state` when the order came, and still does."""
+        return membership.binds(state, self.received_at, self.now)
 
 
 def open_case(
@@ -141,5 +145,5 @@ def _issuer_role(case: Case) -> Finding:
 def _may_issue(case: Case, instrument: Instrument, state: Jurisdiction) -> bool:
     membership = case.lawbook.membership(instrument)
     if membership is not None:
-        return membership.binds(state, case.received_at, case.now)
+        return case.binds(membership, state)
     return instrument.home is None or instrument.home == state

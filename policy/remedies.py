@@ -10,7 +10,7 @@ from policy.case import Case
 from policy.geography import Jurisdiction
 from policy.lawbook import Lawbook
 from policy.order import DataCategory, IssuerRole
-from policy.rules import Deed, Instrument, JurisdictionKind, Law, Opens, Reach
+from policy.rules import Deed, Instrument, Law, Opens, Reach
 
 
 def remedies(case: Case, missing: frozenset[DataCategory]) -> tuple[Remedy, ...]:
@@ -52,7 +52,7 @@ def conflict(case: Case) -> Conflict | None:
     if instrument is None or instrument.home is None:
         return None
     law = case.lawbook.law(instrument.home)
-    if law is None or not _has_hold_of_provider(case, law, instrument):
+    if law is None or not _pulls(case, law, instrument):
         return None
     for reach in law.reaches:
         if instrument.id in reach.instruments and case.in_force(reach.dates):
@@ -87,13 +87,17 @@ def _route(
     return route if instrument.citation.confirmed else f"{route}; no source confirms this rule"
 
 
-def _has_hold_of_provider(case: Case, law: Law, instrument: Instrument) -> bool:
+def _pulls(case: Case, law: Law, instrument: Instrument) -> bool:
+    """Whether the law behind the order has hold of the provider, and none of its own at the place of storage.
+
+    Within a union its own act says who is to ask whom: an EPOC that went to the wrong state is
+    misdirected, and conflicts with nothing.
+    """
     membership = case.lawbook.membership(instrument)
-    if law.kind is JurisdictionKind.UNION:
-        return membership is not None and any(
-            membership.binds(entity, case.received_at, case.now) for entity in case.provider_entities
-        )
-    return law.code in case.provider_entities
+    if membership is not None:
+        bound = [entity for entity in case.provider_entities if case.binds(membership, entity)]
+        return bool(bound) and not case.binds(membership, case.country)
+    return law.code in case.provider_entities and law.code != case.country
 
 
 def _objection_due(case: Case, law: Law, reach: Reach) -> datetime | None:

@@ -102,7 +102,7 @@ def _of_union(case: Case, instrument: Instrument, ways: list[Way]) -> str:
         return f"{instrument.id} names no membership"
     country, state, addressee = case.country, case.order.issuing_state, case.addressee
     for place in (country, state, addressee):
-        if not membership.binds(place, case.received_at, case.now):
+        if not case.binds(membership, place):
             return f"{place} is not bound by {membership.name}, so {instrument.id} has no force there"
     if state == addressee:
         # Reg. (EU) 2023/1543 Art. 3(1): "... in another Member State bound by this Regulation".
@@ -166,7 +166,7 @@ def _takes_part(case: Case, instrument: Instrument) -> bool:
     if membership is None:
         return True
     states = (case.country, case.order.issuing_state)
-    return all(membership.binds(state, case.received_at, case.now) for state in states)
+    return all(case.binds(membership, state) for state in states)
 
 
 def _recognition_finding(case: Case, rule: Recognition, taken_up: bool) -> Finding:
