@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, Literal, final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from gateway.ingress.limits import Limits
+from gateway.ingress.limits import Limits, RspamdSettings, WhenUnreachable
 from policy.geography import GeographyError, Jurisdiction, Region, RegionCode
 from storage.region import KeyFileSettings, KmsSettings, RegionSettings
 
@@ -92,6 +92,13 @@ class _Gateway(_Section):
     seat: str
 
 
+class _Rspamd(_Section):
+    url: Annotated[str, Field(pattern=r"^https?://[^\s/]+/?$")]
+    timeout: Annotated[float, Field(gt=0)] = 10.0
+    unreachable: WhenUnreachable = Field(default=WhenUnreachable.DEFER, strict=False)
+    password_file: str | None = None
+
+
 class ConfigFile(_Section):
     """The file's own shape: each field is a key, each section a table."""
 
@@ -104,6 +111,7 @@ class ConfigFile(_Section):
     smtp: _Mail = _Mail()
     lmtp: _Mail = _Mail()
     gateway: _Gateway
+    rspamd: _Rspamd | None = None
     limits: dict[str, Any] = {}
 
 
@@ -153,6 +161,7 @@ class Config:
     lmtp: MailSettings
     gateway_listen: str
     limits: Limits
+    rspamd: RspamdSettings | None
 
 
 def load_config(path: Path) -> Config:
@@ -234,6 +243,7 @@ class _Reader:
             lmtp=self._mail("lmtp", file.lmtp),
             gateway_listen=file.gateway.listen,
             limits=self._limits(file.limits),
+            rspamd=self._rspamd(file.rspamd) if file.rspamd else None,
         )
 
     def _region(self, name: str, section: _Region) -> RegionSettings:
@@ -282,6 +292,17 @@ class _Reader:
             return Limits(**section)
         except ValueError as error:
             raise self._fault("limits", str(error)) from None
+
+    def _rspamd(self, section: _Rspamd) -> RspamdSettings:
+        password = None
+        if section.password_file is not None:
+            try:
+                password = self._at(section.password_file).read_text().strip()
+            except OSError as error:
+                raise self._fault(
+                    "rspamd.password_file", f"{section.password_file}: {error.strerror}"
+                ) from None
+        return RspamdSettings(section.url, section.timeout, section.unreachable, password)
 
     def _at(self, relative: str) -> Path:
         return self._path.parent / relative

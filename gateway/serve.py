@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+import socket
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -52,9 +53,16 @@ class OpenDoors:
 
 @asynccontextmanager
 async def open_doors(
-    house: House, only: frozenset[DoorName] = frozenset(DoorName), *, shared_ports: bool = False
+    house: House,
+    only: frozenset[DoorName] = frozenset(DoorName),
+    *,
+    shared_ports: bool = False,
+    lmtp_socket: socket.socket | None = None,
 ) -> AsyncIterator[OpenDoors]:
     """Opens the doors that the configuration names. Leaving closes them without dropping mail.
+
+    `shared_ports`: other workers listen on the same ports. `lmtp_socket`: the UNIX socket, bound
+    by the parent of the workers.
 
     Raises ConfigError where an address cannot be had, and what `House.office` raises.
     """
@@ -73,21 +81,19 @@ async def open_doors(
         ):
             if name in only:
                 for listener in _listeners(config, name, settings, shared_ports):
-                    bound.append(await _open_door(stack, config, listener, serve(listener, reception)))
+                    sock = lmtp_socket if listener.unix is not None else None
+                    opening = serve(listener, reception, sock=sock)
+                    bound.append(await _open_door(stack, config, listener, opening))
         yield doors
 
 
-async def until_stopped(
-    house: House, only: frozenset[DoorName], on_ready: Callable[[OpenDoors], None]
-) -> None:
-    """Serves until SIGTERM or SIGINT, then finishes what is in flight."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
+@asynccontextmanager
+async def stop_signals() -> AsyncIterator[asyncio.Event]:
+    """An event that SIGTERM and SIGINT set: a process that was told to stop still finishes its work."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with open_doors(house, only) as doors:
-        on_ready(doors)
-        await stop.wait()
+    yield stop
 
 
 async def _open_door(

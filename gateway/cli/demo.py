@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
 import tempfile
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -22,6 +21,7 @@ from gateway.demo.plan import Doors
 from gateway.demo.scenes import Step, play
 from gateway.demo.site import Engine, Site, open_site
 from gateway.logs import configure_logs
+from gateway.serve import stop_signals
 
 
 @click.command()
@@ -53,10 +53,7 @@ def demo(once: bool, as_json: bool, engine: str, state: Path | None, ephemeral: 
 
 
 async def _stay(site: Site, as_json: bool) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with open_site(site) as card:
+    async with stop_signals() as stop, open_site(site) as card:
         click.echo(json.dumps(asdict(card)) if as_json else invite(card, site.card))
         await stop.wait()
     click.echo("Stopped; nothing is left running.", err=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 
 import click
 import structlog
@@ -12,7 +14,8 @@ from gateway.cli.configured import config_option
 from gateway.config import Config, ConfigError
 from gateway.house import House
 from gateway.logs import configure_logs
-from gateway.serve import DoorName, OpenDoors, until_stopped
+from gateway.serve import DoorName, open_doors, stop_signals
+from gateway.supervision import Supervisor, notify
 
 _log = structlog.get_logger("situs.serve")
 
@@ -29,18 +32,40 @@ def _doors(only: str | None) -> frozenset[DoorName]:
 @click.command()
 @config_option
 @click.option("--only", metavar="DOORS", help="Open these doors alone: smtp,lmtp,gateway.")
+@click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, metavar="N")
 @click.option("--logs", type=click.Choice(["json", "console"]), default="json", show_default=True)
-def serve(config: Config, only: str | None, logs: str) -> None:
+@click.option("--shared-ports", is_flag=True, hidden=True, help="For a worker: others listen there too.")
+@click.option("--ready-fd", type=int, hidden=True, help="For a worker: where to say that it serves.")
+@click.option("--lmtp-fd", type=int, hidden=True, help="For a worker: the UNIX socket of its parent.")
+def serve(
+    config: Config,
+    only: str | None,
+    workers: int,
+    logs: str,
+    shared_ports: bool,
+    ready_fd: int | None,
+    lmtp_fd: int | None,
+) -> None:
     """Run the server."""
     doors = _doors(only)
     configure_logs(json=logs == "json")
 
-    def ready(opened: OpenDoors) -> None:
-        _log.info("serving", smtp=opened.smtp, lmtp=opened.lmtp, gateway=opened.gateway)
+    async def run_doors() -> None:
+        inherited = None if lmtp_fd is None else socket.socket(fileno=lmtp_fd)
+        async with (
+            stop_signals() as stop,
+            House.open(config) as house,
+            open_doors(house, doors, shared_ports=shared_ports, lmtp_socket=inherited) as opened,
+        ):
+            _log.info("serving", smtp=opened.smtp, lmtp=opened.lmtp, gateway=opened.gateway)
+            if ready_fd is not None:
+                os.write(ready_fd, b"1")
+            else:
+                notify("READY=1")
+            await stop.wait()
 
-    async def run() -> None:
-        async with House.open(config) as house:
-            await until_stopped(house, doors, ready)
+    async def run_workers() -> None:
+        await Supervisor(config, only, workers).run()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run())
+        runner.run(run_workers() if workers > 1 else run_doors())

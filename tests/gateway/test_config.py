@@ -24,6 +24,8 @@ EXAMPLE = (ROOT / "deploy" / "situs.toml").read_text()
 def written(directory: Path, text: str) -> Path:
     path = directory / "situs.toml"
     path.write_text(text)
+    (directory / "secrets").mkdir(exist_ok=True)
+    (directory / "secrets" / "rspamd.password").write_text("p\n")
     return path
 
 
@@ -60,6 +62,9 @@ def test_the_example_of_the_operators_guide_is_a_configuration(tmp_path: Path) -
         ("message_size = 26214400", "message_size = 1.5", "limits.message_size: a whole number"),
         ("message_size = 26214400", "message_size = true", "limits.message_size: "),
         ('key = "tls/mx.key"', "", "smtp.certificate: certificate and key go together"),
+        ('unreachable = "defer"', 'unreachable = "hope"', "rspamd.unreachable: "),
+        ('url = "http', 'url = "ftp', "rspamd.url: "),
+        ('"secrets/rspamd.password"', '"nowhere"', "rspamd.password_file: nowhere: "),
         ("[law]", "[law", "situs.toml: "),
     ],
 )
