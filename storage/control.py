@@ -5,22 +5,33 @@ Provisioning, Object Lock, the versions of objects, key services. Mail goes thro
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NoReturn
+import re
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from storage.engine import Access
 from storage.errors import Forbidden, Rejected, Unavailable
 from storage.settings import KmsSettings, RegionSettings
 
 if TYPE_CHECKING:
+    from botocore.model import OperationModel
     from mypy_boto3_kms import KMSClient
     from mypy_boto3_s3 import S3Client
 
 _FOR_NOW: Final = frozenset(
     {"SlowDown", "RequestTimeout", "ServiceUnavailable", "InternalError", "Throttling"}
 )
+_ROOT: Final = re.compile(rb"\s*(?:<\?xml[^>]*\?>\s*)?<([A-Za-z]+)")
+_LISTINGS: Final = {"ListObjectsV2": b"ListBucketResult", "ListObjectVersions": b"ListVersionsResult"}
+
+
+class NotTheEngine(BotoCoreError):
+    """An answer with a good status that is not S3's, such as a balancer's web page."""
+
+    fmt = "{operation} was answered with something that is not S3's"
 
 
 def s3_client(settings: RegionSettings, *, connections: int = 10) -> S3Client:
@@ -28,13 +39,21 @@ def s3_client(settings: RegionSettings, *, connections: int = 10) -> S3Client:
 
     `connections` are kept open: one for each thread that will use the client at a time.
     """
-    config = _config(settings).merge(Config(max_pool_connections=connections))
-    return _session(settings).client("s3", endpoint_url=settings.endpoint, config=config)
+    return s3_client_of(settings.access, settings.deadline_seconds, connections=connections)
+
+
+def s3_client_of(access: Access, deadline: float, *, connections: int = 10) -> S3Client:
+    """The same by the region's access; `deadline` in seconds."""
+    config = _config(deadline).merge(Config(max_pool_connections=connections))
+    client = _session(access).client("s3", endpoint_url=access.endpoint, config=config)
+    client.meta.events.register("before-parse.s3", _must_be_the_engines)
+    return client
 
 
 def kms_client(settings: RegionSettings, kms: KmsSettings) -> KMSClient:
     """A thread-safe KMS client in the region: no key service of another region can answer."""
-    return _session(settings).client("kms", endpoint_url=kms.endpoint, config=_config(settings))
+    config = _config(settings.deadline_seconds)
+    return _session(settings.access).client("kms", endpoint_url=kms.endpoint, config=config)
 
 
 def error_code(error: ClientError) -> str:
@@ -56,18 +75,32 @@ def raise_ours(error: ClientError | BotoCoreError, what: str) -> NoReturn:
     raise Rejected(f"{what}: {code} ({status})") from error
 
 
-def _session(settings: RegionSettings) -> boto3.session.Session:
+def _must_be_the_engines(operation_model: OperationModel, response_dict: dict[str, Any], **_: object) -> None:
+    """Refuse what botocore would read as an empty answer: no rules, no versions, nothing more.
+
+    It takes any XML for the answer to any question, and leaves out what it does not find.
+    """
+    body = response_dict["body"]
+    if operation_model.has_streaming_output or response_dict["status_code"] >= 300 or not body:
+        return
+    root = _ROOT.match(body)
+    expected = _LISTINGS.get(operation_model.name)
+    if root is None or root.group(1).lower() == b"html" or (expected and root.group(1) != expected):
+        raise NotTheEngine(operation=operation_model.name)
+
+
+def _session(access: Access) -> boto3.session.Session:
     return boto3.session.Session(
-        aws_access_key_id=settings.access_key_id,
-        aws_secret_access_key=settings.secret_access_key,
-        region_name=settings.region.code.value,
+        aws_access_key_id=access.access_key_id,
+        aws_secret_access_key=access.secret_access_key,
+        region_name=access.region.value,
     )
 
 
-def _config(settings: RegionSettings) -> Config:
+def _config(deadline: float) -> Config:
     return Config(
-        connect_timeout=min(3.0, settings.deadline_seconds),
-        read_timeout=settings.deadline_seconds,
+        connect_timeout=min(3.0, deadline),
+        read_timeout=deadline,
         retries={"mode": "standard", "total_max_attempts": 2},
         s3={"addressing_style": "path"},
         user_agent_extra="situs",

@@ -15,58 +15,35 @@ What callers may rely on, on every engine that passes `tests/storage/test_object
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import random
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import timedelta
-from enum import Enum, auto
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NewType, TypeVar
+from weakref import WeakValueDictionary
 
-from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
-from policy.geography import RegionCode
-from storage.errors import (
-    AlreadyExists,
-    Conflict,
-    Forbidden,
-    NotFound,
-    Rejected,
-    StorageError,
-    Unavailable,
-)
+from storage.ending import EndOfListing
+from storage.engine import Access, EngineError, Sends, Verdict, open_store, summary, verdict
+from storage.errors import AlreadyExists, Conflict, Forbidden, NotFound, Rejected, StorageError, Unavailable
 
 if TYPE_CHECKING:
     from obstore import ListStream, ObjectMeta, PutMode
-    from obstore.store import ClientConfig, S3Config
+
+__all__ = ["PAGE", "Access", "Blob", "Bucket", "ETag", "Listed"]
 
 ETag = NewType("ETag", str)
 
 PAGE: Final = 1000  # objects in one LIST answer: the most that S3 gives
 _FIRST_PAUSE: Final = 0.05  # seconds before the second attempt, doubled for each one after it
 _LONGEST_PAUSE: Final = 2.0
-# One client timeout for an attempt: a connection that died silently leaves time for one more.
-_ATTEMPT_SHARE: Final = 0.6
-_STATUS: Final = re.compile(r"status code: (\d{3})")
 # What every engine stores and lists alike. (SeaweedFS lists names with bytes below "/" out of
 # order when they stand beside a "folder" of the same beginning: `list` checks the order.)
 _KEY: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]|/(?=[A-Za-z0-9_]))*\Z")
 _MAX_KEY: Final = 1024  # bytes, S3's limit
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """Where a region's buckets are reached, and as whom. The secret is not in its repr."""
-
-    region: RegionCode
-    endpoint: str
-    access_key_id: str
-    secret_access_key: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +70,11 @@ class Bucket:
         """`deadline` in seconds bounds every call (of a listing: every page)."""
         self.name: Final = name
         self.deadline: Final = deadline
-        self._store: Final = _store(name, access, deadline, legal_hold=False)
-        self._locked_store: Final = _store(name, access, deadline, legal_hold=True)
+        self._reads: Final = open_store(name, access, deadline)
+        self._puts: Final = open_store(name, access, deadline, Sends.PUTS)
+        self._held_puts: Final = open_store(name, access, deadline, Sends.PUTS_UNDER_HOLD)
+        self._turns: Final[WeakValueDictionary[str, asyncio.Lock]] = WeakValueDictionary()
+        self._end: Final = EndOfListing(name, access, deadline)
 
     async def put_if_absent(
         self, key: str, body: bytes, *, legal_hold: bool = False, fresh_key: bool = False
@@ -110,8 +90,9 @@ class Bucket:
         bytes could both believe to have won only if one of them lost its answer: put something
         of your own into a body that decides a race.
         """
-        store = self._locked_store if legal_hold else self._store
-        return await self._within("PUT", key, self._conditional(store, key, body, None, fresh_key))
+        store = self._held_puts if legal_hold else self._puts
+        work = self._conditional(store, key, body, None, fresh_key)
+        return await self._within("PUT", key, work if fresh_key else self._in_turn(key, work))
 
     async def compare_and_swap(self, key: str, body: bytes, expected: ETag | None) -> ETag:
         """Replace the object that had the tag `expected` (None: there was no object).
@@ -119,8 +100,9 @@ class Bucket:
         Raises Conflict when it is another one by now. Tags are content hashes on some engines:
         a body that may return to an earlier value needs a counter in it.
         """
+        work = self._conditional(self._puts, key, body, expected, False)
         try:
-            return await self._within("PUT", key, self._conditional(self._store, key, body, expected, False))
+            return await self._within("PUT", key, self._in_turn(key, work))
         except AlreadyExists:
             raise Conflict(key) from None
 
@@ -128,7 +110,7 @@ class Bucket:
         """Write an object, whatever was there: for what is the same whoever writes it."""
 
         async def attempt() -> ETag:
-            return _etag(await self._store.put_async(_checked(key), body, use_multipart=False))
+            return _etag(await self._puts.put_async(_checked(key), body, use_multipart=False))
 
         return await self._within("PUT", key, self._repeated("PUT", key, attempt))
 
@@ -140,7 +122,7 @@ class Bucket:
         """`length` bytes from `start` on, fewer at the object's end, none beyond it."""
 
         async def attempt() -> bytes:
-            return bytes(await self._store.get_range_async(_checked(key), start=start, length=length))
+            return bytes(await self._reads.get_range_async(_checked(key), start=start, length=length))
 
         try:
             return await self._within("GET", key, self._repeated("GET", key, attempt))
@@ -151,7 +133,7 @@ class Bucket:
         """Hide the object. The buckets are versioned: its versions stay until they are erased."""
 
         async def attempt() -> None:
-            await self._store.delete_async(_checked(key))
+            await self._reads.delete_async(_checked(key))
 
         await self._within("DELETE", key, self._repeated("DELETE", key, attempt))
 
@@ -159,8 +141,9 @@ class Bucket:
         """The objects under the folder `prefix` ("" for all) in byte order, a page in memory at a time.
 
         `start_after` is a key, excluded. A page that fails is asked for again from where the
-        listing stood. Raises Unavailable if the engine lists out of order: a caller that takes
-        a key range for a date range must not miss an object in silence.
+        listing stood. Raises Unavailable if the engine lists out of order, or its listing ends
+        where its objects do not: a caller that takes a key range for a date range must not miss
+        an object in silence.
         """
         last = start_after
         stream: ListStream[Sequence[ObjectMeta]] | None = None
@@ -168,10 +151,12 @@ class Bucket:
         async def page() -> Sequence[ObjectMeta]:
             nonlocal stream
             if stream is None:
-                stream = self._store.list(prefix.rstrip("/") or None, offset=last, chunk_size=PAGE)
+                stream = self._reads.list(prefix.rstrip("/") or None, offset=last, chunk_size=PAGE)
             try:
                 return await anext(stream)
             except StopAsyncIteration:
+                stream = None
+                await self._end.confirm(prefix, last)
                 return ()
             except BaseException:
                 stream = None  # a stream that failed does not say whether it goes on: ask anew
@@ -185,7 +170,7 @@ class Bucket:
                 yield Listed(last, meta["size"], ETag(meta["e_tag"] or ""))
 
     async def _read(self, key: str) -> Blob:
-        result = await self._store.get_async(_checked(key))
+        result = await self._reads.get_async(_checked(key))
         if not (etag := result.meta["e_tag"]):
             # Somebody's web page with status 200: a balancer that lost its engine shows such things.
             raise ConnectionError("an answer without ETag")
@@ -201,11 +186,11 @@ class Bucket:
             nonlocal unanswered
             try:
                 return _etag(await store.put_async(_checked(key), body, mode=mode))
-            except (BaseError, OSError) as error:
-                verdict = _verdict(error)
-                if verdict is _Verdict.TAKEN:
+            except EngineError as error:
+                meaning = verdict(error)
+                if meaning is Verdict.TAKEN:
                     return None
-                unanswered = unanswered or verdict is _Verdict.AGAIN
+                unanswered = unanswered or meaning is Verdict.AGAIN
                 raise
 
         if (etag := await self._repeated("PUT", key, attempt)) is not None:
@@ -221,8 +206,8 @@ class Bucket:
     async def _read_or_none(self, key: str) -> Blob | None:
         try:
             return await self._read(key)
-        except (BaseError, OSError) as error:
-            if _verdict(error) is _Verdict.ABSENT:
+        except EngineError as error:
+            if verdict(error) is Verdict.ABSENT:
                 return None
             raise
 
@@ -234,16 +219,26 @@ class Bucket:
         while True:
             try:
                 return await attempt()
-            except (BaseError, OSError) as error:
-                verdict = _verdict(error)
-                what = f"{self.name}: {verb} {key}: {_summary(error)}"
-                if verdict not in (_Verdict.AGAIN, _Verdict.RACING):
-                    raise _error(verdict, key, what) from error
+            except EngineError as error:
+                meaning = verdict(error)
+                what = f"{self.name}: {verb} {key}: {summary(error)}"
+                if meaning not in (Verdict.AGAIN, Verdict.RACING):
+                    raise _error(meaning, key, what) from error
                 if loop.time() + pause >= until:
                     raise Unavailable(what) from error
             # Full jitter: many callers that a SlowDown has stopped must not come back at once.
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
             pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _in_turn(self, key: str, work: Awaitable[_T]) -> _T:
+        """Of this process's racers for a key, one asks the engine at a time.
+
+        It is the engine that decides. But SeaweedFS lets those who find a key locked look again
+        once a second, and AWS answers 409: fifty who queue here are done before three there.
+        """
+        lock = self._turns.setdefault(key, asyncio.Lock())
+        async with lock:
+            return await work
 
     async def _within(self, verb: str, key: str, work: Awaitable[_T]) -> _T:
         try:
@@ -253,73 +248,24 @@ class Bucket:
             raise Unavailable(f"{self.name}: {verb} {key}: no answer in {self.deadline:g} s") from None
 
 
-class _Verdict(Enum):
-    """What an engine's answer means for the one who asked."""
-
-    ABSENT = auto()
-    TAKEN = auto()  # 412: the condition of a conditional write does not hold
-    RACING = auto()  # 409: another conditional write is in progress, this one took no effect
-    AGAIN = auto()  # no answer, or one that promises nothing: the request may have taken effect
-    NOWHERE = auto()  # 404 for the bucket, or a proxy's page: no proof that the object is absent
-    BEYOND = auto()  # 416
-    FORBIDDEN = auto()
-    REJECTED = auto()
-
-
-class _BeyondTheEnd(StorageError):
-    """A range that starts at or after the end of the object."""
-
-
-def _verdict(error: BaseError | OSError) -> _Verdict:
-    """Read an obstore error. Its classes tell too little apart, so the status code decides."""
-    text = str(error)
-    found = _STATUS.search(text)
-    status = int(found.group(1)) if found else None
-    match status:
-        case 404 if "NoSuchKey" in text:
-            return _Verdict.TAKEN if "precondition" in text else _Verdict.ABSENT
-        case 404:
-            return _Verdict.NOWHERE
-        case 412:
-            return _Verdict.TAKEN
-        case 409:
-            return _Verdict.RACING
-        case 416:
-            return _Verdict.BEYOND
-        case 401 | 403:
-            return _Verdict.FORBIDDEN
-        case 408 | 425 | 429:
-            return _Verdict.AGAIN
-        case 400 if "RequestTimeout" in text:
-            return _Verdict.AGAIN
-        case int() if 400 <= status < 500:
-            return _Verdict.REJECTED
-        case _:
-            return _Verdict.AGAIN
-
-
-def _error(verdict: _Verdict, key: str, what: str) -> StorageError:
-    match verdict:
-        case _Verdict.ABSENT:
+def _error(meaning: Verdict, key: str, what: str) -> StorageError:
+    match meaning:
+        case Verdict.ABSENT:
             return NotFound(key)
-        case _Verdict.TAKEN:
+        case Verdict.TAKEN:
             return AlreadyExists(key)
-        case _Verdict.BEYOND:
+        case Verdict.BEYOND:
             return _BeyondTheEnd(what)
-        case _Verdict.FORBIDDEN:
+        case Verdict.FORBIDDEN:
             return Forbidden(what)
-        case _Verdict.NOWHERE:
+        case Verdict.NOWHERE:
             return Unavailable(what)  # never NotFound: "unknown user" must not follow from it
         case _:
             return Rejected(what)
 
 
-def _summary(error: BaseError | OSError) -> str:
-    """The status code, or the first line without the URL: what a log may show."""
-    text = str(error)
-    if found := _STATUS.search(text):
-        return f"HTTP {found.group(1)}"
-    return text.splitlines()[0].rpartition(" - ")[2][:200]
+class _BeyondTheEnd(StorageError):
+    """A range that starts at or after the end of the object."""
 
 
 def _etag(result: object) -> ETag:
@@ -331,50 +277,3 @@ def _checked(key: str) -> str:
     if len(key) > _MAX_KEY or not _KEY.match(key):
         raise ValueError(f"{key!r} is not an object key: segments of [A-Za-z0-9._-] parted by single '/'")
     return key
-
-
-def _store(name: str, access: Access, deadline: float, *, legal_hold: bool) -> S3Store:
-    attempt = timedelta(seconds=deadline * _ATTEMPT_SHARE)
-    options: ClientConfig = {
-        "allow_http": access.endpoint.startswith("http://"),
-        "connect_timeout": min(attempt, timedelta(seconds=3)),
-        "timeout": attempt,
-        "user_agent": "situs",
-    }
-    config: S3Config = {
-        "endpoint": access.endpoint,
-        "region": access.region.value,
-        "access_key_id": access.access_key_id,
-        "secret_access_key": access.secret_access_key,
-        "checksum_algorithm": "sha256",
-        "virtual_hosted_style_request": False,
-        "disable_bulk_delete": True,
-    }
-    # S3 wants each put's checksum where Object Lock may retain the object (the audit bucket), and
-    # obstore has no parameter for the header that announces it, nor for a legal hold: they go
-    # with every request of a store, signed. The locked store sends puts and nothing else.
-    headers = {"x-amz-sdk-checksum-algorithm": "SHA256"}
-    if legal_hold:
-        headers["x-amz-object-lock-legal-hold"] = "ON"
-    options["default_headers"] = headers
-    with _no_ambient_aws():
-        return S3Store(
-            name,
-            config=config,
-            client_options=options,
-            retry_config={"max_retries": 0, "retry_timeout": attempt},
-        )
-
-
-@contextlib.contextmanager
-def _no_ambient_aws() -> Iterator[None]:
-    """Hide AWS_* of the environment while a store is made.
-
-    obstore reads them as defaults, and some cannot be overridden: another program's session token
-    or encryption setting would go with every request to every region.
-    """
-    hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("AWS_")}
-    try:
-        yield
-    finally:
-        os.environ.update(hidden)

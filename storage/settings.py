@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final, final
 
 from policy.geography import Region
-from storage.objects import Access
+from storage.engine import Access
 
 SIX_YEARS_IN_DAYS: Final = 2192
 
