@@ -230,6 +230,12 @@ def order(signer: pki.Signer | None = None, **changes: Any) -> str:
     return (signer or pki.judge("IE")).sign(claims(**changes))
 
 
+def bent(**changes: Any) -> str:
+    """An order truly signed, with claims that no signing tool would let through."""
+    signer = pki.judge("IE")
+    return pki.forge(signer.header(), claims(**changes), signer)
+
+
 def claims(**changes: Any) -> dict[str, Any]:
     usual = pki.claims(
         jti=f"DC-{next(_NUMBERS)}",
