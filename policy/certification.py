@@ -7,9 +7,8 @@ is here: what the leaf is for, and revocation (RFC 5280 6.3).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, final
+from typing import Final
 
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
@@ -23,7 +22,7 @@ from cryptography.x509.verification import (
 
 from policy.geography import Jurisdiction
 from policy.keys import KeyRefused, issuer_key
-from policy.trust import Trust
+from policy.trust import Path, Trust
 
 DOCUMENT_SIGNING: Final = ObjectIdentifier("1.3.6.1.5.5.7.3.36")  # RFC 9336, id-kp-documentSigning
 _LEAF_EXTENSIONS: Final = (
@@ -36,15 +35,6 @@ _LEAF_EXTENSIONS: Final = (
 
 class Uncertified(Exception):
     """The certificate counts for nothing here and now; the message says why."""
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Path:
-    """A certificate, what certifies it, and so on to an anchor of `jurisdiction`."""
-
-    jurisdiction: Jurisdiction
-    certificates: tuple[x509.Certificate, ...]
 
 
 def check_purpose(leaf: x509.Certificate) -> None:
@@ -79,7 +69,19 @@ def find_path(chain: tuple[x509.Certificate, ...], trust: Trust, now: datetime) 
 
     Each certificate certifies the one before it (RFC 7515 4.1.6); no other order is searched for,
     so that nobody but the signer chooses the path. The anchor itself may stand at the end.
+
+    The time enters into it by the certificates' validity periods alone (RFC 5280 6.1.3 (a) (2)): what
+    was once found valid is so throughout the period that they share, and is not worked out again.
     """
+    known = trust.remembered_path(chain)
+    if known is not None and known.not_before <= now <= known.not_after:
+        return known
+    path = _search(chain, trust, now)
+    trust.remember_path(chain, path)
+    return path
+
+
+def _search(chain: tuple[x509.Certificate, ...], trust: Trust, now: datetime) -> Path:
     for certificate in chain[1:]:
         try:
             issuer_key(certificate)
@@ -87,14 +89,13 @@ def find_path(chain: tuple[x509.Certificate, ...], trust: Trust, now: datetime) 
             raise Uncertified(f"the CA {_name(certificate)}: {error}") from None
     candidates = trust.jurisdictions_of(chain[-1])
     if not candidates:
-        raise Uncertified(
-            f"no jurisdiction lists an anchor named {chain[-1].issuer.rfc4514_string() or '(empty)'}"
-        )
+        issuer = chain[-1].issuer.rfc4514_string() or "(empty name)"
+        raise Uncertified(f"no jurisdiction lists an anchor named {issuer}")
     found: list[Path] = []
     reasons: list[str] = []
     for jurisdiction in candidates:
         try:
-            found.append(Path(jurisdiction, _validated(chain, trust, jurisdiction, now)))
+            found.append(Path.of(jurisdiction, _validated(chain, trust, jurisdiction, now)))
         except Uncertified as error:
             reasons.append(f"{jurisdiction}: {error}")
     if len(found) > 1:

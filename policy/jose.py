@@ -1,14 +1,15 @@
-"""One compact JWS signed or checked by joserfc, with the registry that an order needs."""
+"""The signature of a JWS, made and checked by joserfc."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from joserfc import jws
-from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 from joserfc.registry import HeaderParameter
 
@@ -34,13 +35,21 @@ def sign_compact(header: Mapping[str, Any], payload: bytes, key: SigningKey) -> 
     return jws.serialize_compact(dict(header), payload, _joserfc_key(key), registry=registry)
 
 
-def is_genuine(compact: str, key: CertificatePublicKeyTypes, algorithm: str) -> bool:
-    """Whether the signature is the key's, by `algorithm` and by no other."""
-    try:
-        jws.deserialize_compact(compact, _joserfc_key(key), registry=_OrderRegistry(_ROLE, [algorithm]))
-    except JoseError:
-        return False
-    return True
+def is_genuine(signed: bytes, signature: bytes, leaf: x509.Certificate, algorithm: str) -> bool:
+    """Whether the signature is that of the leaf's key, by `algorithm` and by no other.
+
+    `signed` is the JWS signing input, `header.payload` as they are encoded (RFC 7515 5.2 (8)): the
+    header has been read already, more strictly than joserfc would, and is not read a second time.
+    """
+    return _check_with(leaf, algorithm)(signed, signature)
+
+
+@lru_cache(maxsize=512)  # as many as policy.jws keeps certificates
+def _check_with(leaf: x509.Certificate, algorithm: str) -> Callable[[bytes, bytes], bool]:
+    model = jws.JWSRegistry(algorithms=[algorithm]).get_alg(algorithm)
+    key = _joserfc_key(leaf.public_key())
+    model.check_key(key)
+    return lambda signed, signature: bool(model.verify(signed, signature, key))
 
 
 def _joserfc_key(key: SigningKey | CertificatePublicKeyTypes) -> Key:

@@ -46,13 +46,13 @@ class MalformedOrder(ValueError):
 @final
 @dataclass(frozen=True, slots=True)
 class SignatureForm:
-    """One signature as it is written: its protected header, read, and its encoded parts."""
+    """One signature as it is written: its protected header, read and as it was encoded, and its octets."""
 
     algorithm: str
     role: SignatureRole
     chain: tuple[x509.Certificate, ...]
     protected: str
-    signature: str
+    signature: bytes
 
 
 @final
@@ -67,6 +67,8 @@ class OrderForm:
 
 def one_line(text: str, limit: int) -> str:
     """A stranger's text made fit to be shown: no control characters, no more than `limit`."""
+    if len(text) <= limit and text.isprintable():
+        return text
     shown = "".join(character if character.isprintable() else "\ufffd" for character in text[:limit])
     return shown if len(text) <= limit else f"{shown}..."
 
@@ -133,7 +135,7 @@ def _signature_form(protected: str, signature: str, place: str) -> SignatureForm
         raise MalformedOrder(where, f"at most {MAX_HEADER} octets are read")
     if len(signature) > MAX_SIGNATURE:
         raise MalformedOrder(f"{place}.signature", f"at most {MAX_SIGNATURE} octets are read")
-    _base64url(signature, f"{place}.signature")
+    octets = _base64url(signature, f"{place}.signature")
     try:
         header = parse(_base64url(protected, where))
     except JsonFault as fault:
@@ -150,7 +152,7 @@ def _signature_form(protected: str, signature: str, place: str) -> SignatureForm
     except ValueError:
         raise MalformedOrder(f"{where}.role", f"one of {', '.join(SignatureRole)} is expected") from None
     return SignatureForm(
-        _text(header, "alg", where), role, _chain(header["x5c"], f"{where}.x5c"), protected, signature
+        _text(header, "alg", where), role, _chain(header["x5c"], f"{where}.x5c"), protected, octets
     )
 
 

@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from policy.jose import SigningKey, sign_compact
-from policy.jws import MAX_SIGNATURES, TYPE, OrderForm, read_form
+from policy.jws import MAX_SIGNATURES, TYPE, OrderForm, encode_base64url, read_form
 from policy.keys import algorithms_for
 from policy.order import Order, SignatureRole
 
@@ -75,6 +75,9 @@ def sign_payload(
 
 
 def _general_json(form: OrderForm, added: dict[str, str]) -> str:
-    signatures = [{"protected": each.protected, "signature": each.signature} for each in form.signatures]
+    signatures = [
+        {"protected": each.protected, "signature": encode_base64url(each.signature)}
+        for each in form.signatures
+    ]
     whole = {"payload": form.encoded_payload, "signatures": [*signatures, added]}
     return json.dumps(whole, separators=(",", ":"))

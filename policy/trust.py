@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from hashlib import sha256
 from types import MappingProxyType
 from typing import Final, final
@@ -26,7 +27,10 @@ from policy.order import IssuerRole
 # `is_signature_valid` would take MD5 and SHA-1 as well; the path's signatures are held to these too.
 _CRL_DIGESTS: Final = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
 
+_REMEMBERED_PATHS: Final = 1024
 
+
+@lru_cache(maxsize=1024)
 def spki_sha256(certificate: x509.Certificate) -> str:
     """SHA-256 of the SubjectPublicKeyInfo in hex: the name of a key, whatever certifies it."""
     return sha256(
@@ -96,6 +100,30 @@ class RevocationList:
 
 
 @final
+@dataclass(frozen=True, slots=True)
+class Path:
+    """A certificate, what certifies it, and so on to an anchor of `jurisdiction`.
+
+    All of them are valid from `not_before` until `not_after`, both inclusive.
+    """
+
+    jurisdiction: Jurisdiction
+    certificates: tuple[x509.Certificate, ...]
+    not_before: datetime
+    not_after: datetime
+
+    @classmethod
+    def of(cls, jurisdiction: Jurisdiction, certificates: tuple[x509.Certificate, ...]) -> Path:
+        """The path, with the period that its certificates share."""
+        return cls(
+            jurisdiction,
+            certificates,
+            max(certificate.not_valid_before_utc for certificate in certificates),
+            min(certificate.not_valid_after_utc for certificate in certificates),
+        )
+
+
+@final
 class Trust:
     """The trust lists of all jurisdictions.
 
@@ -111,6 +139,7 @@ class Trust:
         self._subjects: Final[dict[x509.Name, set[Jurisdiction]]] = defaultdict(set)
         self._lists: Final[dict[tuple[Jurisdiction, x509.Name], list[RevocationList]]] = defaultdict(list)
         self._authorities: Final[dict[tuple[Jurisdiction, str], Authority]] = {}
+        self._paths: Final[dict[tuple[x509.Certificate, ...], Path]] = {}
         for jurisdiction, listed in sorted(self.by_jurisdiction.items()):
             self._take_anchors(jurisdiction, listed, faults)
             self._take_revocation_lists(jurisdiction, listed, faults)
@@ -125,6 +154,16 @@ class Trust:
         if last in self._anchors:
             found.add(self._anchors[last])
         return tuple(sorted(found))
+
+    def remembered_path(self, chain: tuple[x509.Certificate, ...]) -> Path | None:
+        """The path that this chain was once found to be. Its period is the caller's to check."""
+        return self._paths.get(chain)
+
+    def remember_path(self, chain: tuple[x509.Certificate, ...], path: Path) -> None:
+        """Keep a path that was found valid, so that it need not be worked out again."""
+        if len(self._paths) >= _REMEMBERED_PATHS:
+            self._paths.clear()
+        self._paths[chain] = path
 
     def store(self, jurisdiction: Jurisdiction) -> Store:
         """The jurisdiction's anchors, and nobody else's."""

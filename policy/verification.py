@@ -31,14 +31,14 @@ from typing import Final, NoReturn, final
 
 from cryptography import x509
 
-from policy.certification import Path, Uncertified, check_purpose, check_revocation, find_path
+from policy.certification import Uncertified, check_purpose, check_revocation, find_path
 from policy.jose import is_genuine
 from policy.jws import MalformedOrder, OrderForm, SignatureForm, one_line, read_form
 from policy.keys import KeyRefused, algorithms_for
 from policy.order import ClaimError, Order, SignatureRole
 from policy.signatory import Signatory
 from policy.strict_json import JsonFault, parse
-from policy.trust import Authority, JurisdictionTrust, Trust, TrustError, TrustFault, spki_sha256
+from policy.trust import Authority, JurisdictionTrust, Path, Trust, TrustError, TrustFault, spki_sha256
 
 __all__ = [
     "Authority",
@@ -214,10 +214,9 @@ def _verify_signature(
     usable = f"this key signs with {' or '.join(sorted(algorithms))}"
     walk.require(signature.algorithm in algorithms, 3, "key", f"alg is {signature.algorithm!r:.40}, {usable}")
     path = _certify(signature.chain, trust, now, walk)
-    # One signature of a general JWS, all of it protected, is a compact JWS (RFC 7515 7.2.1).
-    compact = f"{signature.protected}.{encoded_payload}.{signature.signature}"
-    genuine = is_genuine(compact, leaf.public_key(), signature.algorithm)
-    walk.require(genuine, 7, "signature", f"{signature.algorithm} over {len(compact)} octets")
+    signed = f"{signature.protected}.{encoded_payload}".encode("ascii")
+    genuine = is_genuine(signed, signature.signature, leaf, signature.algorithm)
+    walk.require(genuine, 7, "signature", f"{signature.algorithm} over {len(signed)} octets")
     spki = spki_sha256(leaf)
     authority = trust.authority(path.jurisdiction, spki)
     if authority is None:

@@ -21,7 +21,7 @@ from gateway.trust import load_trust
 from policy.jose import SigningKey
 from policy.jws import MAX_ORDER
 from policy.keys import KeyRefused
-from policy.order import ClaimError, SignatureRole, parse_moment
+from policy.order import ClaimError, Order, SignatureRole, parse_moment
 from policy.signing import SigningFault, add_signature, sign_order
 from policy.strict_json import JsonFault, parse
 from policy.verification import (
@@ -100,7 +100,7 @@ def verify(file: Path, trust: Path | None, config: Path | None, moment: str | No
     raw = _octets(file)
     lists = trust or load_config(config or Path(os.environ.get("SITUS_CONFIG", "situs.toml"))).trust
     steps, verified, fault = _examine(raw, load_trust(lists), now)
-    in_force = verified is not None and verified.order.not_before <= now < verified.order.expires_at
+    in_force = verified is not None and _in_force(verified.order, now)
     if as_json:
         click.echo(json.dumps(_report(steps, verified, in_force, fault), indent=2))
     else:
@@ -122,6 +122,12 @@ def _examine(
     except Unverified as error:
         return error.steps, None, error.detail
     return verified.steps, verified, None
+
+
+def _in_force(order: Order, now: datetime) -> bool:
+    """As `policy.case` has it: where `nbf` only repeats `iat`, step 9 has allowed for the clocks."""
+    begun = order.not_before == order.issued_at or order.not_before <= now
+    return begun and now < order.expires_at
 
 
 def _lines(steps: tuple[Step, ...], verified: VerifiedOrder | None) -> Iterator[str]:

@@ -23,7 +23,7 @@ from gateway.demo.certificates import (
 )
 from policy.geography import Jurisdiction
 from policy.trust import JurisdictionTrust, TrustError
-from policy.verification import Trust
+from policy.verification import Trust, Unverified
 from tests.policy.pki import (
     MADE,
     NOW,
@@ -71,7 +71,7 @@ def test_an_expired_leaf() -> None:
     listed = trust(realm("IE").lists(short))
     order = short.sign(claims())
     assert verify(order, listed, NOW)  # RFC 5280 4.1.2.5: notAfter is inclusive
-    with pytest.raises(Exception, match="not valid at validation time"):
+    with pytest.raises(Unverified, match="not valid at validation time"):
         verify(order, listed, NOW + SECOND)
 
 
@@ -79,6 +79,21 @@ def test_a_leaf_that_is_not_valid_yet() -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     cert = realm("IE").issuing.issue("court", key, NOW + timedelta(hours=2))
     refused_path(Signer("court", judge("IE").roles, cert, key, (realm("IE").issuing.certificate,)))
+
+
+def test_a_path_that_was_valid_is_not_valid_for_ever() -> None:
+    """A chain is worked out once; its dates and its revocation are asked every time."""
+    short = realm("IE").root.subordinate("short", MADE, life=NOW - MADE)
+    signer = below(short)
+    order = signer.sign(claims())
+    crls = (realm("IE").crls()[0], short.revocation_list(NOW))
+    listed = trust(realm("IE").lists(signer, crls=crls))
+    for _ in range(2):
+        assert verify(order, listed, NOW)
+        for moment in (NOW + SECOND, NOW + timedelta(days=1), MADE - timedelta(days=1)):
+            with pytest.raises(Unverified) as caught:
+                verify(order, listed, moment)
+            assert caught.value.steps[-1].number == 5
 
 
 def test_an_expired_intermediate_and_an_expired_anchor() -> None:
