@@ -16,7 +16,8 @@ round an address could take mail that an order for subscriber data would not be 
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from datetime import timedelta
 from typing import Final, final
 
@@ -125,7 +126,7 @@ class Directory(Lookup):
         located = await self.find(address)
         return (await self._subscriber(located).read()).account(located)
 
-    async def list(self, home: RegionCode) -> AsyncIterator[Account]:
+    async def list(self, home: RegionCode) -> AsyncGenerator[Account]:
         """The accounts at home in a region, in no order that means anything."""
         store = self._store(home)
 
@@ -137,9 +138,10 @@ class Directory(Lookup):
                 return None  # its making was begun and not ended
             return subscriber.account(located) if located.account == account else None
 
-        async for account in in_order(_accounts(store), read, _ACCOUNTS_AT_ONCE):
-            if account is not None:
-                yield account
+        async with aclosing(in_order(_accounts(store), read, _ACCOUNTS_AT_ONCE)) as stream:
+            async for account in stream:
+                if account is not None:
+                    yield account
 
     async def add_alias(self, alias: Address, address: Address) -> Account:
         """Mail for `alias` goes to the account whose own address is `address`. Done twice, it is done.

@@ -16,7 +16,9 @@ What is fetched and opened for each category:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, final
@@ -82,6 +84,7 @@ class DisclosureReader:
         self._home: Final = home
         self._located: Final = located
         self._permit: Final = recorded.permit
+        self._loading: Final = asyncio.Lock()
         self._keyring: Keyring | None = None
 
     @classmethod
@@ -115,19 +118,21 @@ class DisclosureReader:
             "access_log": "not kept"
         }
 
-    async def traffic(self) -> AsyncIterator[TrafficRecord | Unreadable]:
+    async def traffic(self) -> AsyncGenerator[TrafficRecord | Unreadable]:
         """The traffic records of the timespan, oldest first. Raises NotPermitted."""
         self._demand(DataCategory.TRAFFIC)
-        async for found in in_order(self._listed(), self._read_traffic, _TRAFFIC_AT_ONCE):
-            if found is not None:
-                yield found
+        async with aclosing(in_order(self._listed(), self._read_traffic, _TRAFFIC_AT_ONCE)) as stream:
+            async for found in stream:
+                if found is not None:
+                    yield found
 
-    async def messages(self) -> AsyncIterator[StoredMessage | Unreadable]:
+    async def messages(self) -> AsyncGenerator[StoredMessage | Unreadable]:
         """The messages of the timespan, oldest first. Raises NotPermitted."""
         self._demand(DataCategory.CONTENT)
-        async for found in in_order(self._listed(), self._read_message, _MESSAGES_AT_ONCE):
-            if found is not None:
-                yield found
+        async with aclosing(in_order(self._listed(), self._read_message, _MESSAGES_AT_ONCE)) as stream:
+            async for found in stream:
+                if found is not None:
+                    yield found
 
     def _demand(self, category: DataCategory) -> None:
         if category not in self._permit.categories:
@@ -183,10 +188,11 @@ class DisclosureReader:
         return read_record(listed.key, message, open_traffic(private, binding, head))
 
     async def _keys(self) -> Keyring:
-        if self._keyring is None:
-            holder = Keyholder(self._home.region.code, self._located.account)
-            self._keyring = await Keyring.load(self._home.mail, self._home.keys, holder)
-        return self._keyring
+        async with self._loading:
+            if self._keyring is None:
+                holder = Keyholder(self._home.region.code, self._located.account)
+                self._keyring = await Keyring.load(self._home.mail, self._home.keys, holder)
+            return self._keyring
 
 
 _MINT: Final = object()

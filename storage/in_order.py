@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from typing import TypeVar
 
 _T = TypeVar("_T")
@@ -13,10 +13,10 @@ _R = TypeVar("_R")
 
 async def in_order(
     items: AsyncIterator[_T], work: Callable[[_T], Awaitable[_R]], width: int
-) -> AsyncIterator[_R]:
+) -> AsyncGenerator[_R]:
     """`work` on each item, `width` at most at a time (finished ones that wait for their turn
     count), in the order of the items. The first error ends the stream, and whatever is in flight
-    with it; so does the consumer's leaving."""
+    with it; so does closing it (`aclosing`: whoever may leave early must say when he left)."""
 
     async def run(item: _T) -> _R:
         return await work(item)

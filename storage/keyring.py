@@ -86,6 +86,7 @@ class Keyring:
         self._holder: Final = holder
         self._generations: Final = {entry.public.generation: entry for entry in document.generations}
         self._unwrapped: Final[dict[tuple[Purpose, int], PrivateKey]] = {}
+        self._unwrapping: Final = asyncio.Lock()
 
     @classmethod
     async def load(cls, bucket: Bucket, service: KeyService, holder: Keyholder) -> Keyring:
@@ -113,21 +114,24 @@ class Keyring:
         """
         if generation not in self._generations:
             raise Corrupt(opens, f"its key generation {generation} is not in {self._holder.key}")
-        if (purpose, generation) not in self._unwrapped:
-            entry = self._generations[generation]
-            context = self._holder.context(purpose, generation)
-            try:
-                seeds = await self._service.unwrap(getattr(entry.wrapped, purpose), context)
-            except KeyRefused as error:
-                raise KeyRefused(f"{self._holder.key}: {error}") from None
-            try:
-                key = PrivateKey(generation, purpose, seeds)
-            except KeyFormatError as error:
-                raise Corrupt(self._holder.key, str(error)) from None
-            if key.public != getattr(entry.public, purpose):
-                raise Corrupt(self._holder.key, f"the {purpose} keys of generation {generation} are no pair")
-            self._unwrapped[purpose, generation] = key
-        return self._unwrapped[purpose, generation]
+        async with self._unwrapping:
+            if (purpose, generation) not in self._unwrapped:
+                self._unwrapped[purpose, generation] = await self._unwrap(purpose, generation)
+            return self._unwrapped[purpose, generation]
+
+    async def _unwrap(self, purpose: Purpose, generation: int) -> PrivateKey:
+        entry = self._generations[generation]
+        context = self._holder.context(purpose, generation)
+        try:
+            seeds = await self._service.unwrap(getattr(entry.wrapped, purpose), context)
+            key = PrivateKey(generation, purpose, seeds)
+        except KeyRefused as error:
+            raise KeyRefused(f"{self._holder.key}: {error}") from None
+        except KeyFormatError as error:
+            raise Corrupt(self._holder.key, str(error)) from None
+        if key.public != getattr(entry.public, purpose):
+            raise Corrupt(self._holder.key, f"the {purpose} keys of generation {generation} are no pair")
+        return key
 
 
 async def create_keyring(bucket: Bucket, service: KeyService, holder: Keyholder, now: datetime) -> PublicKeys:
