@@ -15,7 +15,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar, final
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -25,6 +26,7 @@ from storage.objects import PAGE
 from storage.region import RegionStore
 
 if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.literals import ObjectLockLegalHoldStatusType
     from mypy_boto3_s3.type_defs import ListObjectVersionsOutputTypeDef
 
@@ -32,6 +34,9 @@ _T = TypeVar("_T")
 
 # boto3 spends a millisecond of Python on a request: more threads than this only wait for the GIL.
 _THREADS: Final = 16
+# Seconds. With the client's one repetition, a request is over, or given up, in less than
+# `storage.intents` allows for it.
+_DEADLINE: Final = 4.0
 _GONE: Final = frozenset({"NoSuchKey", "NoSuchVersion", "404", "MethodNotAllowed"})
 _NEVER_LOCKED: Final = frozenset({"NoSuchObjectLockConfiguration", "NoSuchObjectLegalHold"})
 
@@ -53,7 +58,8 @@ class Versions:
     """The versions in one region's mail bucket. Close it, or leave its context, when done."""
 
     def __init__(self, store: RegionStore) -> None:
-        self._client: Final = s3_client(store.settings, connections=_THREADS)
+        settings = replace(store.settings, deadline_seconds=min(_DEADLINE, store.settings.deadline_seconds))
+        self._client: Final = s3_client(settings, connections=_THREADS)
         self._bucket: Final = store.settings.bucket
         self._pool: Final = ThreadPoolExecutor(_THREADS, thread_name_prefix="versions")
         self.at_once: Final = _THREADS  # how many requests are worth having in flight
@@ -74,7 +80,10 @@ class Versions:
         """
         key_marker, id_marker = start_after or "", ""
         while True:
-            page = await self._run(self._page, prefix, key_marker, id_marker)
+            page = await self.ask(
+                f"the versions under {prefix}",
+                partial(_page, prefix=prefix, key_marker=key_marker, id_marker=id_marker),
+            )
             for version in _in_order(page):
                 yield version
             if not page.get("IsTruncated"):
@@ -87,63 +96,67 @@ class Versions:
 
     async def lock(self, version: Version) -> bool:
         """Put the legal hold on. False where the version is gone. Raises Unavailable, Forbidden."""
-        return await self._run(self._set_hold, version, "ON")
+        return await self.ask(f"lock {version.key}", partial(_set_hold, version=version, status="ON"))
 
     async def unlock(self, version: Version) -> bool:
         """Take the legal hold off. False where the version is gone."""
-        return await self._run(self._set_hold, version, "OFF")
+        return await self.ask(f"unlock {version.key}", partial(_set_hold, version=version, status="OFF"))
 
     async def is_locked(self, version: Version) -> bool | None:
         """Whether the bucket itself says so; None where the version is gone."""
-        return await self._run(self._ask, version)
+        return await self.ask(f"lock of {version.key}", partial(_is_locked, version=version))
 
-    async def _run(self, work: Callable[..., _T], *arguments: object) -> _T:
+    async def ask(self, what: str, request: Callable[[S3Client, str], _T]) -> _T:
+        """One request to the bucket, in a thread. It is not withdrawn when the caller is cancelled.
+
+        Raises Unavailable, Forbidden, Rejected. Deletions go by `storage.deletion`, see there.
+        """
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._pool, work, *arguments)
+            return await loop.run_in_executor(self._pool, request, self._client, self._bucket)
         except (ClientError, BotoCoreError) as error:
-            raise_ours(error, f"{self._bucket}: {work.__name__.strip('_')}")
+            raise_ours(error, f"{self._bucket}: {what}")
 
-    def _page(self, prefix: str, key_marker: str, id_marker: str) -> ListObjectVersionsOutputTypeDef:
-        if id_marker:
-            return self._client.list_object_versions(
-                Bucket=self._bucket,
-                Prefix=prefix,
-                KeyMarker=key_marker,
-                VersionIdMarker=id_marker,
-                MaxKeys=PAGE,
-            )
-        return self._client.list_object_versions(
-            Bucket=self._bucket, Prefix=prefix, KeyMarker=key_marker, MaxKeys=PAGE
+
+def _page(
+    client: S3Client, bucket: str, *, prefix: str, key_marker: str, id_marker: str
+) -> ListObjectVersionsOutputTypeDef:
+    if id_marker:
+        return client.list_object_versions(
+            Bucket=bucket,
+            Prefix=prefix,
+            KeyMarker=key_marker,
+            VersionIdMarker=id_marker,
+            MaxKeys=PAGE,
         )
+    return client.list_object_versions(Bucket=bucket, Prefix=prefix, KeyMarker=key_marker, MaxKeys=PAGE)
 
-    def _set_hold(self, version: Version, status: ObjectLockLegalHoldStatusType) -> bool:
-        try:
-            self._client.put_object_legal_hold(
-                Bucket=self._bucket,
-                Key=version.key,
-                VersionId=version.id,
-                LegalHold={"Status": status},
-            )
-        except ClientError as error:
-            if error_code(error) in _GONE:
-                return False
-            raise
-        return True
 
-    def _ask(self, version: Version) -> bool | None:
-        try:
-            answer = self._client.get_object_legal_hold(
-                Bucket=self._bucket, Key=version.key, VersionId=version.id
-            )
-        except ClientError as error:
-            code = error_code(error)
-            if code in _GONE:
-                return None
-            if code in _NEVER_LOCKED:
-                return False
-            raise
-        return answer.get("LegalHold", {}).get("Status") == "ON"
+def _set_hold(
+    client: S3Client, bucket: str, *, version: Version, status: ObjectLockLegalHoldStatusType
+) -> bool:
+    try:
+        client.put_object_legal_hold(
+            Bucket=bucket, Key=version.key, VersionId=version.id, LegalHold={"Status": status}
+        )
+    except ClientError as error:
+        if error_code(error) in _GONE:
+            return False
+        raise
+    return True
+
+
+def _is_locked(client: S3Client, bucket: str, *, version: Version) -> bool | None:
+    try:
+        answer = client.get_object_legal_hold(Bucket=bucket, Key=version.key, VersionId=version.id)
+    except ClientError as error:
+        code = error_code(error)
+        if code in _GONE:
+            return None
+        if code in _NEVER_LOCKED:
+            return False
+        raise
+    return answer.get("LegalHold", {}).get("Status") == "ON"
 
 
 def _in_order(page: ListObjectVersionsOutputTypeDef) -> list[Version]:
