@@ -32,6 +32,8 @@ class Door:
         self._certificate: Final = certificate
         self._wires: Final[set[Wire]] = set()
         self._server: asyncio.Server | None = None
+        self.port = 0
+        """The TCP port that was given, or found; 0 for a UNIX socket."""
 
     @classmethod
     async def open(
@@ -61,14 +63,9 @@ class Door:
                 backlog=_BACKLOG,
                 reuse_port=settings.reuse_port or None,
             )
+        name = door._server.sockets[0].getsockname()
+        door.port = name[1] if isinstance(name, tuple) else 0
         return door
-
-    @property
-    def port(self) -> int:
-        """The TCP port that was given, or found."""
-        assert self._server is not None
-        port: int = self._server.sockets[0].getsockname()[1]
-        return port
 
     def _enter(self) -> Wire:
         wire = Wire(self._live, self._reception.landing)

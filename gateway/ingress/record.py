@@ -57,8 +57,7 @@ class SessionRecord:
         if len(self.messages) >= _MESSAGES_IN_A_LINE:
             self.write("goes on")
             self.part += 1
-            self.messages.clear()
-            self.replies.clear()
+            self.messages, self.replies = [], {}
 
     def write(self, ended: str) -> None:
         """Writes the line. `ended` says in a word why."""

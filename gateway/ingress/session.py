@@ -52,13 +52,13 @@ class Session:
             await self._arrive()
             await self._converse()
         except Ended as end:
-            await self._part(end.reply)
+            await self._part(end.reply, linger=end.reply is not say.BYE)
         except Disconnected:
             visit.record.write("disconnected")
         except TimedOut:
             await self._part(say.TIMED_OUT)
-        except Stopping:
-            await self._part(say.STOPPING)
+        except Stopping as stopping:
+            await self._part(say.STOPPING, linger=not stopping.idle)
         except MemoryFull:
             await self._part(say.NO_MEMORY)
         except asyncio.CancelledError:
@@ -77,11 +77,11 @@ class Session:
             if self._admitted is not None:
                 admission.leave(self._admitted)
 
-    async def _part(self, reply: Reply) -> None:
+    async def _part(self, reply: Reply, *, linger: bool = True) -> None:
         self._mailing.reset()  # what was held for a message is free for others before we linger
         self._visit.reply(reply)
         self._visit.record.write(f"{reply.code} {reply.status}")
-        if reply is not say.BYE:
+        if linger:
             await self._wire.part(_PARTING)
 
     # -- arriving
@@ -89,7 +89,7 @@ class Session:
     async def _arrive(self) -> None:
         """PROXY header, permission, TLS: in this order. Raises Ended."""
         visit = self._visit
-        peername = self._wire.transport.get_extra_info("peername")
+        peername = self._wire.peername
         if isinstance(peername, tuple):
             visit.peer = parse_peer(peername[0])
             from_proxy = within(visit.peer, visit.settings.proxy_from)
@@ -116,8 +116,8 @@ class Session:
     async def _start_tls(self) -> None:
         assert self._certificate is not None
         await self._wire.start_tls(await self._certificate.context(), self._visit.limits.command_timeout)
-        tls = self._wire.tls
-        self._visit.record.tls = tls.version() if tls is not None else None
+        assert self._wire.tls is not None
+        self._visit.record.tls = self._wire.tls.version()
 
     # -- conversing
 

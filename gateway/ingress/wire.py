@@ -13,6 +13,8 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Final, cast, final
 
+from gateway.ingress.pump import TlsPump
+
 # Octets taken from the socket at a time. While a session waits for a command, little more than a
 # command is let in: what is read but not yet charged to the memory bound stays small.
 COMMAND_BLOCK: Final = 4_096
@@ -29,7 +31,11 @@ class TimedOut(Exception):
 
 
 class Stopping(Exception):
-    """The server stops, and this session has to end."""
+    """The server stops, and this session has to end. `idle`: it was waiting for a command."""
+
+    def __init__(self, *, idle: bool) -> None:
+        super().__init__()
+        self.idle: Final = idle
 
 
 @final
@@ -45,30 +51,37 @@ class Wire(asyncio.BufferedProtocol):
         self.task: asyncio.Task[None] | None = None
         self.gone = False  # no reply can reach the peer any more
         self.ended = False  # the peer will send nothing more, and may still be listening
-        self.stopping = False
+        self._stopping = False
         self._stopping_at_once = False
         self._run: Final = run
+        self._landing: Final = landing
         self._loop: Final = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
+        self._tls: TlsPump | None = None
         self._out: list[bytes] = []
         self._waiter: asyncio.Future[None] | None = None
         self._idle = False  # the waiter waits for a command, not for the rest of something
         self._deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
-        self._landing: Final = landing
         self._block = COMMAND_BLOCK
         self._reading = True
         self._writable = asyncio.Event()
         self._writable.set()
 
     @property
-    def transport(self) -> asyncio.Transport:
-        assert self._transport is not None
-        return self._transport
+    def tls(self) -> ssl.SSLObject | None:
+        """The TLS session, where there is one."""
+        return self._tls.session if self._tls is not None else None
 
     @property
-    def tls(self) -> ssl.SSLObject | None:
-        return cast("ssl.SSLObject | None", self.transport.get_extra_info("ssl_object"))
+    def peername(self) -> object:
+        """What the socket calls the peer."""
+        return self._open_transport.get_extra_info("peername")
+
+    @property
+    def _open_transport(self) -> asyncio.Transport:
+        assert self._transport is not None
+        return self._transport
 
     # -- what asyncio calls
 
@@ -80,19 +93,23 @@ class Wire(asyncio.BufferedProtocol):
         return self._landing[: self._block]
 
     def buffer_updated(self, nbytes: int) -> None:
-        self.buffer.extend(self._landing[:nbytes])
-        if self._waiter is None or self._waiter.done():
+        octets = self._landing[:nbytes]
+        if self._tls is None:
+            self.buffer.extend(octets)
+        else:
+            self._tls.receive(octets)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        else:
             # The session is busy: what it has not asked for stays in the kernel.
             self._reading = False
-            self.transport.pause_reading()
-        else:
-            self._waiter.set_result(None)
+            self._open_transport.pause_reading()
 
     def eof_received(self) -> bool:
-        # A peer that half-closes after its last command is still owed the replies. TLS has no half-close.
+        # A peer that half-closes after its last command is still owed the replies.
         self.ended = True
         self._wake(Disconnected())
-        return self.tls is None
+        return True
 
     def connection_lost(self, _reason: Exception | None) -> None:
         self.gone = True
@@ -112,27 +129,21 @@ class Wire(asyncio.BufferedProtocol):
     async def more(
         self, seconds: float, *, until: float | None = None, idle: bool = False, block: int = COMMAND_BLOCK
     ) -> None:
-        """Writes what is due, then waits until `buffer` has grown, by up to `block` octets.
+        """Writes what is due, then waits until `buffer` has grown, by about `block` octets.
 
         Waits `seconds` at most, and not past `until` (the loop's time).
         Raises Disconnected, TimedOut, and, where the session is `idle`, Stopping.
         """
         await self.flush(seconds)
-        if self.gone or self.ended:
-            raise Disconnected
-        if self._stopping_at_once or (idle and self.stopping):
-            raise Stopping
-        self._block = block
-        if not self._reading:
-            self._reading = True
-            self.transport.resume_reading()
-        self._waiter, self._idle = self._loop.create_future(), idle
-        deadline = self._loop.time() + seconds
-        self._arm(deadline if until is None else min(deadline, until))
+        if self._tls is None:
+            return await self._receive(seconds, until, block, idle=idle)
         try:
-            await self._waiter
-        finally:
-            self._waiter, self._idle = None, False
+            while not self._tls.decrypt(self.buffer):
+                self._send(self._tls.due())
+                await self._receive(seconds, until, block, idle=idle)
+        except ssl.SSLError:
+            self.ended = True
+            raise Disconnected from None
 
     def write(self, data: bytes) -> None:
         """To be sent with the next `more` or `flush`."""
@@ -141,8 +152,7 @@ class Wire(asyncio.BufferedProtocol):
     async def flush(self, seconds: float) -> None:
         """Hands on what is due. A peer that takes no replies is TimedOut: it fills no memory of ours."""
         if self._out:
-            if not self.gone:
-                self.transport.write(self._out[0] if len(self._out) == 1 else b"".join(self._out))
+            self._send(self._encrypted(self._out[0] if len(self._out) == 1 else b"".join(self._out)))
             self._out.clear()
         if not self._writable.is_set():
             try:
@@ -151,29 +161,29 @@ class Wire(asyncio.BufferedProtocol):
             except TimeoutError:
                 raise TimedOut from None
 
+    async def start_tls(self, context: ssl.SSLContext, seconds: float) -> None:
+        """Takes what is in `buffer` as the beginning of the handshake. Raises Disconnected, TimedOut."""
+        await self.flush(seconds)
+        pump = TlsPump(context)
+        pump.receive(bytes(self.buffer))
+        self.buffer.clear()
+        self._tls = pump
+        until = self._loop.time() + seconds
+        try:
+            while not pump.handshake():
+                self._send(pump.due())
+                await self._receive(seconds, until, COMMAND_BLOCK, idle=False)
+        except ssl.SSLError:
+            raise Disconnected from None
+        finally:
+            self._send(pump.due())  # the last flight, or the alert that says what is wrong
+
     def stop(self, *, at_once: bool = False) -> None:
         """A session that waits for a command gets Stopping; `at_once`, one that waits for anything."""
-        self.stopping = True
+        self._stopping = True
         self._stopping_at_once = at_once
         if self._idle or at_once:
-            self._wake(Stopping())
-
-    async def start_tls(self, context: ssl.SSLContext, seconds: float) -> None:
-        """Raises Disconnected when the handshake fails. Nothing read in the clear survives it."""
-        await self.flush(seconds)
-        # RFC 3207 4.2: what was learned, or came, before the handshake does not count after it.
-        self.buffer.clear()
-        try:
-            upgraded = await self._loop.start_tls(
-                self.transport, self, context, server_side=True, ssl_handshake_timeout=seconds
-            )
-        except (OSError, asyncio.CancelledError, EOFError) as error:
-            if isinstance(error, asyncio.CancelledError) and not self.gone:
-                raise
-            raise Disconnected from error
-        if upgraded is None or self.gone:
-            raise Disconnected
-        self._transport, self._reading = upgraded, True
+            self._wake(Stopping(idle=self._idle))
 
     async def part(self, seconds: float) -> None:
         """Sends what is due, and listens on a little without hearing.
@@ -183,29 +193,67 @@ class Wire(asyncio.BufferedProtocol):
         """
         with suppress(Disconnected, TimedOut, OSError):  # shutting down a socket whose peer has left
             await self.flush(seconds)
-            if not self.gone and self.transport.can_write_eof():
-                self.transport.write_eof()
+            if not self.gone:
+                self._send(self._farewell())
+                self._open_transport.write_eof()
+            self._stopping_at_once = False
             until = self._loop.time() + seconds
             while True:
                 self.buffer.clear()
-                await self.more(seconds, until=until, block=MESSAGE_BLOCK)
+                await self._receive(seconds, until, MESSAGE_BLOCK, idle=False)
 
     def close(self) -> None:
         """Sends what is due and closes; a peer that takes nothing is cut off after a while."""
         if not self.gone:
             if self._out:
-                self.transport.write(b"".join(self._out))
-            self.transport.close()
-            if self.transport.get_write_buffer_size():
-                self._loop.call_later(_LINGER, self.transport.abort)
+                self._send(self._encrypted(b"".join(self._out)))
+            self._send(self._farewell())
+            self._open_transport.close()
+            if self._open_transport.get_write_buffer_size():
+                self._loop.call_later(_LINGER, self._open_transport.abort)
         self._out.clear()
 
     def abort(self) -> None:
         """Closes at once, whatever the peer has not yet taken."""
         self.gone = True
-        self.transport.abort()
+        self._open_transport.abort()
 
     # -- within
+
+    async def _receive(self, seconds: float, until: float | None, block: int, *, idle: bool) -> None:
+        """Waits for octets from the socket."""
+        if self.gone or self.ended:
+            raise Disconnected
+        if self._stopping_at_once or (idle and self._stopping):
+            raise Stopping(idle=idle)
+        self._block = block
+        if not self._reading:
+            self._reading = True
+            self._open_transport.resume_reading()
+        self._waiter, self._idle = self._loop.create_future(), idle
+        deadline = self._loop.time() + seconds
+        self._arm(deadline if until is None else min(deadline, until))
+        try:
+            await self._waiter
+        finally:
+            self._waiter, self._idle = None, False
+
+    def _send(self, octets: bytes) -> None:
+        if octets and not self.gone:
+            self._open_transport.write(octets)
+
+    def _encrypted(self, octets: bytes) -> bytes:
+        if self._tls is None:
+            return octets
+        try:
+            return self._tls.encrypt(octets)
+        except ssl.SSLError:
+            self.ended = True
+            return self._tls.due()
+
+    def _farewell(self) -> bytes:
+        pump, self._tls = self._tls, None
+        return pump.goodbye() if pump is not None else b""
 
     def _wake(self, error: Exception) -> None:
         if self._waiter is not None and not self._waiter.done():

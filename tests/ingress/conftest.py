@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
+import uvloop
 
 from gateway.ingress.door import Door
 from gateway.ingress.limits import Limits, ListenerSettings
@@ -34,6 +36,11 @@ class House:
 
     async def peer(self) -> Peer:
         return await Peer.connect(self.door.port)
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Every test of a door runs on both event loops: they differ in how octets, EOF and errors arrive."""
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
 OpenDoor = Callable[..., Awaitable[House]]

@@ -1,0 +1,166 @@
+"""rspamd as the content check, over its own HTTP protocol.
+
+https://docs.rspamd.com/developers/protocol : the message goes to `/checkv2`, the envelope stands
+in the request's header fields, and the answer names an action. Nothing of a message is kept here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, final
+from urllib.parse import quote
+
+import aiohttp
+import structlog
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from gateway.ingress.limits import RspamdSettings, WhenUnreachable
+from gateway.ingress.replies import CHECK_UNREACHABLE, GREYLISTED, REJECTED
+from gateway.ingress.screening import Held, Passed
+from gateway.ingress.trace import Arrival
+
+_log: Final = structlog.get_logger("situs.ingress")
+_ANSWER_LIMIT: Final = 1024 * 1024
+_FIELD_NAME: Final = re.compile(r"[!-9;-~]{1,100}\Z")  # RFC 5322 2.2
+# What a check says of a message, and only the check of this house may say to its readers.
+_SPAM_FIELDS: Final = frozenset(
+    f"x-{name}".encode()
+    for name in "spam spam-flag spam-status spam-level spam-score spamd-result spamd-bar "
+    "rspamd-server rspamd-queue-id rspamd-action".split()
+)
+
+
+class _AddedField(BaseModel):
+    value: str
+
+
+class _Milter(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    add_headers: dict[str, str | _AddedField | list[str | _AddedField]] = {}
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    action: str
+    score: float = 0.0
+    required_score: float = 0.0
+    milter: Annotated[_Milter, Field(default_factory=_Milter)]
+
+
+@final
+class Rspamd:
+    """A ContentCheck. `hostname` is the authserv-id of this house's Authentication-Results."""
+
+    def __init__(self, settings: RspamdSettings, hostname: str, client: aiohttp.ClientSession) -> None:
+        self._settings: Final = settings
+        self._hostname: Final = hostname
+        self._client: Final = client
+
+    async def look(self, arrival: Arrival, recipients: tuple[str, ...], content: bytes) -> Passed | Held:
+        """See ContentCheck."""
+        try:
+            answer = await self._ask(arrival, recipients, content)
+        except (aiohttp.ClientError, TimeoutError, ValidationError, ValueError) as error:
+            _log.warning("rspamd not reached", delivery=arrival.delivery, error=type(error).__name__)
+            if self._settings.unreachable is WhenUnreachable.DEFER:
+                return Held(CHECK_UNREACHABLE)
+            return Passed(without_forged(content, self._hostname))
+        match answer.action:
+            case "reject":
+                return Held(REJECTED)
+            case "greylist" | "soft reject":
+                return Held(GREYLISTED)
+            case action:
+                fields = _fields(answer, marked=action in ("add header", "rewrite subject"))
+                return Passed(fields + without_forged(content, self._hostname))
+
+    async def _ask(self, arrival: Arrival, recipients: tuple[str, ...], content: bytes) -> _Answer:
+        envelope = [
+            ("From", _printable(arrival.sender)),
+            ("Helo", arrival.helo),
+            ("Queue-Id", arrival.delivery),
+            ("MTA-Name", self._hostname),
+            *(("Rcpt", _printable(recipient)) for recipient in recipients),
+        ]
+        if arrival.peer is not None:
+            envelope.append(("IP", str(arrival.peer)))
+        if self._settings.password is not None:
+            envelope.append(("Password", self._settings.password))
+        async with self._client.post(
+            f"{self._settings.url.rstrip('/')}/checkv2",
+            data=content,
+            headers=envelope,
+            timeout=aiohttp.ClientTimeout(total=self._settings.timeout),
+            allow_redirects=False,  # mail goes to the address that was configured and to no other
+        ) as response:
+            if response.status != 200:
+                raise ValueError("rspamd answers with an error")
+            return _Answer.model_validate_json(await response.content.readexactly(_length(response.headers)))
+
+
+def _length(headers: Mapping[str, Any]) -> int:
+    length = int(headers.get("Content-Length", -1))
+    if not 0 <= length <= _ANSWER_LIMIT:
+        raise ValueError("rspamd's answer has no sensible length")
+    return length
+
+
+def _printable(address: str) -> str:
+    """An address in an HTTP field: rspamd decodes percent signs."""
+    return quote(address, safe="@<>!#$&'*+/=?^_`{|}~.-\" ()[]:;,")
+
+
+def _fields(answer: _Answer, *, marked: bool) -> bytes:
+    """The header fields that rspamd asks for, and its verdict in the two that every mail client knows."""
+    lines = [("X-Spam-Status", f"{'Yes' if marked else 'No'}, score={answer.score:.2f}")]
+    if marked:
+        lines.append(("X-Spam", "Yes"))
+    for name, given in answer.milter.add_headers.items():
+        for one in given if isinstance(given, list) else [given]:
+            lines.append((name, one if isinstance(one, str) else one.value))
+    return b"".join(
+        f"{name}: {_folded(value)}\r\n".encode() for name, value in lines if _FIELD_NAME.match(name)
+    )
+
+
+def _folded(value: str) -> str:
+    """Line breaks in a value become folds (RFC 5322 2.2.3): they cannot begin a field, or the body."""
+    return "\r\n\t".join(line.strip() for line in value.replace("\0", "").splitlines() if line.strip())
+
+
+def without_forged(content: bytes, hostname: str) -> bytes:
+    """The message without fields that claim to be this house's own verdicts.
+
+    RFC 8601 5: a border server removes Authentication-Results that carry its own authserv-id.
+    """
+    end = content.find(b"\r\n\r\n")
+    header = content if end < 0 else content[: end + 2]
+    kept = [field for field in _split(header) if not _is_forged(field, hostname.lower().encode())]
+    return b"".join(kept) + content[len(header) :]
+
+
+def _split(header: bytes) -> list[bytes]:
+    """Header fields with their folded lines and CRLFs."""
+    fields: list[bytes] = []
+    for line in header.splitlines(keepends=True):
+        if line[:1] in (b" ", b"\t") and fields:
+            fields[-1] += line
+        else:
+            fields.append(line)
+    return fields
+
+
+def _is_forged(field: bytes, hostname: bytes) -> bool:
+    name, _, value = field.partition(b":")
+    name = name.rstrip(b" \t").lower()
+    if name in _SPAM_FIELDS:
+        return True
+    if name not in (b"authentication-results", b"arc-authentication-results"):
+        return False
+    # RFC 8601 2.2: [CFWS] authserv-id [CFWS version] ";". A comment could hide the id: with one
+    # before it, the field is not believed either.
+    words = value.replace(b"\r\n", b" ").split(b";")
+    claimed = words[1] if name.startswith(b"arc") and len(words) > 1 else words[0]  # RFC 8617 4.1.1: i=N;
+    claimed = claimed.strip().lower()
+    return claimed.startswith(b"(") or claimed.split(b" ")[0].strip(b'"') == hostname
