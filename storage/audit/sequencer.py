@@ -40,7 +40,16 @@ from storage.audit.publisher import Publisher, pauses, published
 from storage.audit.reader import BackendTiles, TreeReader
 from storage.audit.staging import Batch
 from storage.audit.tiles import TileName
-from storage.errors import AlreadyExists, Conflict, Corrupt, NotFound, StorageError, Unavailable
+from storage.errors import (
+    AlreadyExists,
+    Conflict,
+    Corrupt,
+    Forbidden,
+    NotFound,
+    Rejected,
+    StorageError,
+    Unavailable,
+)
 from storage.objects import ETag
 
 BATCH_LIMIT: Final = 1024
@@ -176,9 +185,9 @@ class Sequencer:
             try:
                 attempt = await self._stage([waiting.data for waiting in batch])
                 committed = await self._swap(attempt)
-            except Corrupt as error:
-                # Not a matter of trying again: the bucket contradicts itself or us.
-                _log.error("audit log is broken", origin=self._signer.name, error=str(error))
+            except (Corrupt, Forbidden, Rejected) as error:
+                # Not a matter of trying again: the bucket contradicts us, or will not have us.
+                _log.error("audit log cannot be written", origin=self._signer.name, error=str(error))
                 for waiting in batch:
                     _refuse(waiting, LogUnavailable(str(error)))
                 return
@@ -344,9 +353,12 @@ class Sequencer:
         """The first lock of a new log. Raises Corrupt where there must have been one."""
         if self._head is not None or shown is not None:
             raise Corrupt(LOCK, "it is gone")
-        for prefix in (LOG_PREFIX, STAGING_PREFIX):
-            async for listed in self._backend.list(prefix):
-                raise Corrupt(LOCK, f"it is gone, though {listed.key} is there")
+        if (found := await self._anything()) is not None:
+            try:
+                await self._backend.get(LOCK)  # the lock comes first: is it there by now?
+            except NotFound:
+                raise Corrupt(LOCK, f"it is gone, though {found} is there") from None
+            raise Unavailable("the log is being created by another process")
         empty = Checkpoint(self._signer.name, 0, EMPTY_ROOT)
         note = sign_checkpoint(empty, self._signer)
         try:
@@ -355,6 +367,12 @@ class Sequencer:
             # Another process created it, or the swap before did, unheard.
             raise Unavailable("the log is being created by another process") from None
         self._advance(Head(empty, note, etag, Edge()), {})
+
+    async def _anything(self) -> str | None:
+        for prefix in (LOG_PREFIX, STAGING_PREFIX):
+            async for listed in self._backend.list(prefix):
+                return listed.key
+        return None
 
 
 def _refuse(waiting: _Waiting, error: LogUnavailable) -> None:
