@@ -10,6 +10,7 @@ when a test first asks for them. What a test stands in them is its own: bucket n
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Callable, Iterator
 from enum import StrEnum
@@ -102,6 +103,30 @@ def engine_kind(request: pytest.FixtureRequest) -> EngineKind:
     """Each test that asks for it, or for `region`, runs on every kind of engine."""
     kind: EngineKind = request.param
     return kind
+
+
+@pytest.fixture(scope="session")
+def shared_regions(
+    engines: Engines, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[EngineKind], RegionStore]:
+    """A provisioned region on each kind of engine, for tests that keep to a folder of their own."""
+    made: dict[EngineKind, RegionStore] = {}
+
+    def shared(kind: EngineKind) -> RegionStore:
+        if kind not in made:
+            settings = settings_on(engines.of(kind, IRELAND), IRELAND, tmp_path_factory.mktemp("keys"))
+            made[kind] = asyncio.run(provisioned(settings))
+        return made[kind]
+
+    return shared
+
+
+@pytest.fixture
+def shared_region(
+    shared_regions: Callable[[EngineKind], RegionStore], engine_kind: EngineKind
+) -> RegionStore:
+    """A region in Ireland that other tests use too: provisioning takes longer than most tests."""
+    return shared_regions(engine_kind)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -17,14 +18,26 @@ from storage.control import error_code, s3_client
 from storage.errors import AlreadyExists, Conflict, Forbidden, NotFound, Rejected, Unavailable
 from storage.objects import Bucket
 from storage.region import RegionStore
+from tests.engines import EngineKind
 from tests.faults import Fault, FaultProxy, Moment, Request
 
 RACERS = 50
 
 
 @pytest.fixture
+def region(shared_region: RegionStore) -> RegionStore:
+    return shared_region
+
+
+@pytest.fixture
 def bucket(region: RegionStore) -> Bucket:
     return region.mail
+
+
+@pytest.fixture
+def at() -> str:
+    """A folder that no other test uses."""
+    return f"test/{secrets.token_hex(8)}"
 
 
 @pytest.fixture
@@ -47,37 +60,37 @@ async def keys(bucket: Bucket, prefix: str, start_after: str | None = None) -> l
     return [found.key async for found in bucket.list(prefix, start_after=start_after)]
 
 
-async def test_what_was_put_is_what_is_got(bucket: Bucket) -> None:
-    etag = await bucket.put_if_absent("mail/a", b"\x00octets\xff")
-    blob = await bucket.get("mail/a")
+async def test_what_was_put_is_what_is_got(bucket: Bucket, at: str) -> None:
+    etag = await bucket.put_if_absent(f"{at}/a", b"\x00octets\xff")
+    blob = await bucket.get(f"{at}/a")
     assert (blob.body, blob.etag) == (b"\x00octets\xff", etag)
 
 
-async def test_an_empty_object_and_one_of_many_megabytes_are_whole(bucket: Bucket) -> None:
+async def test_an_empty_object_and_one_of_many_megabytes_are_whole(bucket: Bucket, at: str) -> None:
     big = bytes(range(256)) * 40_000  # above obstore's multipart threshold
-    await bucket.put_if_absent("mail/empty", b"")
-    await bucket.put_if_absent("mail/big", big)
-    await bucket.put("mail/big2", big)
-    assert (await bucket.get("mail/empty")).body == b""
-    assert (await bucket.get("mail/big")).body == big
-    assert (await bucket.get("mail/big2")).body == big
+    await bucket.put_if_absent(f"{at}/empty", b"")
+    await bucket.put_if_absent(f"{at}/big", big)
+    await bucket.put(f"{at}/big2", big)
+    assert (await bucket.get(f"{at}/empty")).body == b""
+    assert (await bucket.get(f"{at}/big")).body == big
+    assert (await bucket.get(f"{at}/big2")).body == big
 
 
-async def test_an_absent_object_is_not_found(bucket: Bucket) -> None:
+async def test_an_absent_object_is_not_found(bucket: Bucket, at: str) -> None:
     with pytest.raises(NotFound) as caught:
-        await bucket.get("mail/none")
-    assert caught.value.key == "mail/none"
+        await bucket.get(f"{at}/none")
+    assert caught.value.key == f"{at}/none"
     with pytest.raises(NotFound):
-        await bucket.get_range("mail/none", 0, 10)
+        await bucket.get_range(f"{at}/none", 0, 10)
 
 
-async def test_an_absent_bucket_is_not_an_absent_object(region: RegionStore) -> None:
+async def test_an_absent_bucket_is_not_an_absent_object(region: RegionStore, at: str) -> None:
     """`NotFound` becomes "unknown user", for good: a bucket that is gone must never say it."""
     nowhere = Bucket("situs-no-such-bucket", region.settings.access, deadline=3)
     with pytest.raises(Unavailable):
-        await nowhere.get("directory/x")
+        await nowhere.get(f"{at}/x")
     with pytest.raises(Unavailable):
-        await nowhere.put_if_absent("mail/x", b"x")
+        await nowhere.put_if_absent(f"{at}/x", b"x")
 
 
 def fifty_processes(region: RegionStore) -> list[Bucket]:
@@ -85,10 +98,10 @@ def fifty_processes(region: RegionStore) -> list[Bucket]:
     return [Bucket(region.settings.bucket, region.settings.access, deadline=60) for _ in range(RACERS)]
 
 
-async def test_of_fifty_racing_creators_one_wins(region: RegionStore) -> None:
+async def test_of_fifty_racing_creators_one_wins(region: RegionStore, at: str) -> None:
     async def race(racer: int, bucket: Bucket) -> int | None:
         try:
-            await bucket.put_if_absent("directory/taken", b"racer %d" % racer)
+            await bucket.put_if_absent(f"{at}/taken", b"racer %d" % racer)
         except AlreadyExists:
             return None
         return racer
@@ -96,15 +109,15 @@ async def test_of_fifty_racing_creators_one_wins(region: RegionStore) -> None:
     done = await asyncio.gather(*itertools.starmap(race, enumerate(fifty_processes(region))))
     winners = [racer for racer in done if racer is not None]
     assert len(winners) == 1
-    assert (await region.mail.get("directory/taken")).body == b"racer %d" % winners[0]
+    assert (await region.mail.get(f"{at}/taken")).body == b"racer %d" % winners[0]
 
 
-async def test_of_fifty_racing_swappers_one_wins(region: RegionStore) -> None:
-    etag = await region.mail.put_if_absent("folders/f", b"as read by all")
+async def test_of_fifty_racing_swappers_one_wins(region: RegionStore, at: str) -> None:
+    etag = await region.mail.put_if_absent(f"{at}/f", b"as read by all")
 
     async def race(racer: int, bucket: Bucket) -> int | None:
         try:
-            await bucket.compare_and_swap("folders/f", b"racer %d" % racer, etag)
+            await bucket.compare_and_swap(f"{at}/f", b"racer %d" % racer, etag)
         except Conflict:
             return None
         return racer
@@ -112,122 +125,123 @@ async def test_of_fifty_racing_swappers_one_wins(region: RegionStore) -> None:
     done = await asyncio.gather(*itertools.starmap(race, enumerate(fifty_processes(region))))
     winners = [racer for racer in done if racer is not None]
     assert len(winners) == 1
-    assert (await region.mail.get("folders/f")).body == b"racer %d" % winners[0]
+    assert (await region.mail.get(f"{at}/f")).body == b"racer %d" % winners[0]
 
 
-async def test_fifty_who_count_in_one_process_lose_nothing_and_do_not_wait_for_the_engine(
+async def test_those_who_count_in_one_process_lose_nothing(
     bucket: Bucket,
+    at: str,
 ) -> None:
-    await bucket.put_if_absent("folders/counter", b"0")
+    await bucket.put_if_absent(f"{at}/counter", b"0")
 
     async def increment() -> None:
         while True:
-            blob = await bucket.get("folders/counter")
+            blob = await bucket.get(f"{at}/counter")
             try:
-                await bucket.compare_and_swap("folders/counter", b"%d" % (int(blob.body) + 1), blob.etag)
+                await bucket.compare_and_swap(f"{at}/counter", b"%d" % (int(blob.body) + 1), blob.etag)
             except Conflict:
                 continue
             return
 
-    await asyncio.gather(*(increment() for _ in range(RACERS)))
-    assert (await bucket.get("folders/counter")).body == b"%d" % RACERS
+    await asyncio.gather(*(increment() for _ in range(10)))
+    assert (await bucket.get(f"{at}/counter")).body == b"10"
 
 
-async def test_compare_and_swap_replaces_only_what_was_read(bucket: Bucket) -> None:
-    first = await bucket.compare_and_swap("folders/f", b"1", None)
-    second = await bucket.compare_and_swap("folders/f", b"2", first)
+async def test_compare_and_swap_replaces_only_what_was_read(bucket: Bucket, at: str) -> None:
+    first = await bucket.compare_and_swap(f"{at}/f", b"1", None)
+    second = await bucket.compare_and_swap(f"{at}/f", b"2", first)
     for stale in (None, first):
         with pytest.raises(Conflict):
-            await bucket.compare_and_swap("folders/f", b"3", stale)
+            await bucket.compare_and_swap(f"{at}/f", b"3", stale)
     with pytest.raises(Conflict):
-        await bucket.compare_and_swap("folders/gone", b"3", second)
-    assert (await bucket.get("folders/f")).body == b"2"
+        await bucket.compare_and_swap(f"{at}/gone", b"3", second)
+    assert (await bucket.get(f"{at}/f")).body == b"2"
 
 
 @pytest.mark.parametrize("fault", [Fault.RESET, Fault.INTERNAL_ERROR, Fault.SLOW_DOWN, Fault.WRONG_BODY])
 @pytest.mark.parametrize("moment", list(Moment))
 async def test_a_write_whose_answer_was_lost_is_known_for_ones_own(
-    region: RegionStore, proxy: FaultProxy, fault: Fault, moment: Moment
+    region: RegionStore, proxy: FaultProxy, fault: Fault, moment: Moment, at: str
 ) -> None:
     """After the fault the write is repeated; the 412 that one's own first attempt causes is success."""
     bucket = through(proxy, region)
     proxy.fail(fault, moment, when=is_put)
-    await bucket.put_if_absent("mail/own", b"mine")
+    await bucket.put_if_absent(f"{at}/own", b"mine")
     assert len(proxy.failed) == 1
-    etag = (await region.mail.get("mail/own")).etag
+    etag = (await region.mail.get(f"{at}/own")).etag
     proxy.fail(fault, moment, when=is_put)
-    await bucket.compare_and_swap("mail/own", b"mine too", etag)
+    await bucket.compare_and_swap(f"{at}/own", b"mine too", etag)
     assert len(proxy.failed) == 2
-    assert (await region.mail.get("mail/own")).body == b"mine too"
+    assert (await region.mail.get(f"{at}/own")).body == b"mine too"
 
 
 @pytest.mark.parametrize("moment", list(Moment))
 async def test_a_fresh_key_is_known_for_ones_own_without_reading(
-    region: RegionStore, proxy: FaultProxy, moment: Moment
+    region: RegionStore, proxy: FaultProxy, moment: Moment, at: str
 ) -> None:
     """An ingress process may put and never read."""
     proxy.fail(Fault.RESET, moment, when=is_put)
-    await through(proxy, region).put_if_absent("mail/fresh", b"mine", fresh_key=True)
+    await through(proxy, region).put_if_absent(f"{at}/fresh", b"mine", fresh_key=True)
     assert {request.method for request in proxy.requests} == {"PUT"}
-    assert (await region.mail.get("mail/fresh")).body == b"mine"
+    assert (await region.mail.get(f"{at}/fresh")).body == b"mine"
 
 
 async def test_a_412_on_somebody_elses_object_stays_a_412_after_a_lost_answer(
-    region: RegionStore, proxy: FaultProxy
+    region: RegionStore, proxy: FaultProxy, at: str
 ) -> None:
     bucket = through(proxy, region)
-    etag = await region.mail.put_if_absent("mail/theirs", b"theirs")
+    etag = await region.mail.put_if_absent(f"{at}/theirs", b"theirs")
     proxy.fail(Fault.RESET, when=is_put)
     with pytest.raises(AlreadyExists):
-        await bucket.put_if_absent("mail/theirs", b"mine")
-    await region.mail.put("mail/theirs", b"changed")
+        await bucket.put_if_absent(f"{at}/theirs", b"mine")
+    await region.mail.put(f"{at}/theirs", b"changed")
     proxy.fail(Fault.RESET, when=is_put)
     with pytest.raises(Conflict):
-        await bucket.compare_and_swap("mail/theirs", b"mine", etag)
+        await bucket.compare_and_swap(f"{at}/theirs", b"mine", etag)
     assert len(proxy.failed) == 2
-    assert (await region.mail.get("mail/theirs")).body == b"changed"
+    assert (await region.mail.get(f"{at}/theirs")).body == b"changed"
 
 
-async def test_the_same_bytes_by_somebody_else_are_not_ones_own(bucket: Bucket) -> None:
+async def test_the_same_bytes_by_somebody_else_are_not_ones_own(bucket: Bucket, at: str) -> None:
     """A replayed order has the bytes of the first: without a lost answer, a 412 is a 412."""
-    await bucket.put_if_absent("orders/o", b"claim")
+    await bucket.put_if_absent(f"{at}/o", b"claim")
     with pytest.raises(AlreadyExists):
-        await bucket.put_if_absent("orders/o", b"claim")
+        await bucket.put_if_absent(f"{at}/o", b"claim")
 
 
 @pytest.mark.parametrize("fault", [Fault.RESET, Fault.INTERNAL_ERROR, Fault.SLOW_DOWN, Fault.WRONG_BODY])
 async def test_reads_listings_and_deletes_outlast_a_passing_fault(
-    region: RegionStore, proxy: FaultProxy, fault: Fault
+    region: RegionStore, proxy: FaultProxy, fault: Fault, at: str
 ) -> None:
     bucket = through(proxy, region)
-    await region.mail.put_if_absent("mail/read", b"0123456789")
+    await region.mail.put_if_absent(f"{at}/read", b"0123456789")
     proxy.fail(fault)
-    assert (await bucket.get("mail/read")).body == b"0123456789"
+    assert (await bucket.get(f"{at}/read")).body == b"0123456789"
     proxy.fail(fault)
-    assert await bucket.get_range("mail/read", 2, 3) == b"234"
+    assert await bucket.get_range(f"{at}/read", 2, 3) == b"234"
     proxy.fail(fault)
-    assert await keys(bucket, "mail") == ["mail/read"]
+    assert await keys(bucket, at) == [f"{at}/read"]
     proxy.fail(fault)
-    await bucket.put("mail/other", b"x")
+    await bucket.put(f"{at}/other", b"x")
     proxy.fail(fault, Moment.AFTER)
-    await bucket.delete("mail/other")
+    await bucket.delete(f"{at}/other")
     assert len(proxy.failed) == 5
-    assert await keys(region.mail, "mail") == ["mail/read"]
+    assert await keys(region.mail, at) == [f"{at}/read"]
 
 
 @pytest.mark.parametrize("operation", ["put", "put_if_absent", "get", "get_range", "list", "delete"])
 async def test_every_call_ends_within_its_deadline_when_the_engine_stalls(
-    region: RegionStore, proxy: FaultProxy, operation: str
+    region: RegionStore, proxy: FaultProxy, operation: str, at: str
 ) -> None:
     bucket = through(proxy, region, deadline=0.5)
     proxy.fail(Fault.STALL, times=100)
     calls: dict[str, Callable[[], Awaitable[object]]] = {
-        "put": lambda: bucket.put("mail/x", b"x"),
-        "put_if_absent": lambda: bucket.put_if_absent("mail/x", b"x"),
-        "get": lambda: bucket.get("mail/x"),
-        "get_range": lambda: bucket.get_range("mail/x", 0, 1),
-        "list": lambda: keys(bucket, "mail"),
-        "delete": lambda: bucket.delete("mail/x"),
+        "put": lambda: bucket.put(f"{at}/x", b"x"),
+        "put_if_absent": lambda: bucket.put_if_absent(f"{at}/x", b"x"),
+        "get": lambda: bucket.get(f"{at}/x"),
+        "get_range": lambda: bucket.get_range(f"{at}/x", 0, 1),
+        "list": lambda: keys(bucket, at),
+        "delete": lambda: bucket.delete(f"{at}/x"),
     }
     begun = time.monotonic()
     with pytest.raises(Unavailable):
@@ -235,59 +249,72 @@ async def test_every_call_ends_within_its_deadline_when_the_engine_stalls(
     assert time.monotonic() - begun < 1.5
 
 
-async def test_a_refused_connection_is_unavailable_within_the_deadline(region: RegionStore) -> None:
+async def test_a_refused_connection_is_unavailable_within_the_deadline(region: RegionStore, at: str) -> None:
     access = replace(region.settings.access, endpoint="http://127.0.0.1:1")
     begun = time.monotonic()
     with pytest.raises(Unavailable):
-        await Bucket(region.settings.bucket, access, deadline=0.5).put_if_absent("mail/x", b"x")
+        await Bucket(region.settings.bucket, access, deadline=0.5).put_if_absent(f"{at}/x", b"x")
     assert time.monotonic() - begun < 1.5
 
 
-async def test_another_regions_credentials_are_forbidden(region: RegionStore) -> None:
+async def test_another_regions_credentials_are_forbidden(region: RegionStore, at: str) -> None:
     stranger = Bucket(
         region.settings.bucket, replace(region.settings.access, access_key_id="SOMEBODYELSE"), deadline=3
     )
     with pytest.raises(Forbidden):
-        await stranger.put_if_absent("mail/x", b"x")
+        await stranger.put_if_absent(f"{at}/x", b"x")
     with pytest.raises(Forbidden):
-        await stranger.get("mail/x")
+        await stranger.get(f"{at}/x")
 
 
-async def test_ranges_are_short_at_the_end_and_empty_beyond_it(bucket: Bucket) -> None:
-    await bucket.put_if_absent("mail/ten", b"0123456789")
-    assert await bucket.get_range("mail/ten", 0, 4) == b"0123"
-    assert await bucket.get_range("mail/ten", 8, 4) == b"89"
-    assert await bucket.get_range("mail/ten", 10, 4) == b""
-    assert await bucket.get_range("mail/ten", 100, 4) == b""
+async def test_ranges_are_short_at_the_end_and_empty_beyond_it(bucket: Bucket, at: str) -> None:
+    await bucket.put_if_absent(f"{at}/ten", b"0123456789")
+    assert await bucket.get_range(f"{at}/ten", 0, 4) == b"0123"
+    assert await bucket.get_range(f"{at}/ten", 8, 4) == b"89"
+    assert await bucket.get_range(f"{at}/ten", 10, 4) == b""
+    assert await bucket.get_range(f"{at}/ten", 100, 4) == b""
 
 
-async def test_a_range_read_asks_for_the_range_alone(region: RegionStore, proxy: FaultProxy) -> None:
-    await region.mail.put_if_absent("mail/ten", b"0123456789")
-    await through(proxy, region).get_range("mail/ten", 2, 5)
+async def test_a_range_read_asks_for_the_range_alone(region: RegionStore, proxy: FaultProxy, at: str) -> None:
+    await region.mail.put_if_absent(f"{at}/ten", b"0123456789")
+    await through(proxy, region).get_range(f"{at}/ten", 2, 5)
     assert [(request.method, request.range) for request in proxy.requests] == [("GET", "bytes=2-6")]
 
 
-async def test_listing_is_in_byte_order_and_starts_after_a_key(bucket: Bucket) -> None:
-    names = [f"mail/{account}/{number:04x}" for account, number in itertools.product("0a", (1, 2, 10, 255))]
+async def test_listing_is_in_byte_order_and_starts_after_a_key(bucket: Bucket, at: str) -> None:
+    names = [f"{at}/{account}/{number:04x}" for account, number in itertools.product("0a", (1, 2, 10, 255))]
     for name in reversed(names):
         await bucket.put_if_absent(name, name.encode())
-    await bucket.put_if_absent("mailbox/other", b"a folder of the same beginning")
-    await bucket.put_if_absent("situs.json/x", b"")
-    assert await keys(bucket, "mail") == names
-    assert await keys(bucket, "mail/a") == names[4:]
-    assert await keys(bucket, "mail/a/") == names[4:]
-    assert await keys(bucket, "mail", start_after=names[2]) == names[3:]
-    assert await keys(bucket, "mail", start_after=names[-1]) == []
+    await bucket.put_if_absent(f"{at}box/other", b"a folder of the same beginning")
+    assert await keys(bucket, at) == names
+    assert await keys(bucket, f"{at}/a") == names[4:]
+    assert await keys(bucket, f"{at}/a/") == names[4:]
+    assert await keys(bucket, at, start_after=names[2]) == names[3:]
+    assert await keys(bucket, at, start_after=names[-1]) == []
     assert await keys(bucket, "nothing") == []
     everything = await keys(bucket, "")
     assert everything == sorted(everything)
     assert set(names) < set(everything)
 
 
-async def test_listing_goes_on_over_pages_and_over_a_page_that_fails(
-    region: RegionStore, proxy: FaultProxy
+async def test_an_engine_that_lists_out_of_order_is_not_believed(
+    region: RegionStore, engine_kind: EngineKind, at: str
 ) -> None:
-    names = [f"mail/a/{number:05d}" for number in range(2_100)]
+    """SeaweedFS lists a folder before a name that continues it with a byte below '/'."""
+    odd = region.audit  # not where the other tests list
+    for key in (f"{at}/a.json/x", f"{at}/a/x"):
+        await odd.put_if_absent(key, b"")
+    if engine_kind is EngineKind.SEAWEEDFS:
+        with pytest.raises(Unavailable, match="out of order"):
+            await keys(odd, at)
+    else:
+        assert await keys(odd, at) == [f"{at}/a.json/x", f"{at}/a/x"]
+
+
+async def test_listing_goes_on_over_pages_and_over_a_page_that_fails(
+    region: RegionStore, proxy: FaultProxy, at: str
+) -> None:
+    names = [f"{at}/a/{number:05d}" for number in range(1_100)]
     slots = asyncio.Semaphore(16)
 
     async def put(name: str) -> None:
@@ -297,78 +324,82 @@ async def test_listing_goes_on_over_pages_and_over_a_page_that_fails(
     await asyncio.gather(*map(put, names))
     second_page = itertools.count()
     proxy.fail(Fault.RESET, when=lambda request: "list-type=2" in request.query and next(second_page) == 1)
-    listed = [(found.key, found.size) async for found in through(proxy, region).list("mail/a")]
+    listed = [(found.key, found.size) async for found in through(proxy, region).list(f"{at}/a")]
     assert listed == [(name, 1) for name in names]
     assert len(proxy.failed) == 1
 
 
-async def test_a_deleted_object_is_gone_and_deleting_again_is_no_error(bucket: Bucket) -> None:
-    await bucket.put_if_absent("mail/a", b"x")
-    await bucket.delete("mail/a")
-    await bucket.delete("mail/a")
+async def test_a_deleted_object_is_gone_and_deleting_again_is_no_error(bucket: Bucket, at: str) -> None:
+    await bucket.put_if_absent(f"{at}/a", b"x")
+    await bucket.delete(f"{at}/a")
+    await bucket.delete(f"{at}/a")
     with pytest.raises(NotFound):
-        await bucket.get("mail/a")
-    await bucket.put_if_absent("mail/a", b"again")
-    assert (await bucket.get("mail/a")).body == b"again"
+        await bucket.get(f"{at}/a")
+    await bucket.put_if_absent(f"{at}/a", b"again")
+    assert (await bucket.get(f"{at}/a")).body == b"again"
 
 
-async def test_a_legal_hold_put_on_writing_is_held_by_the_bucket_itself(region: RegionStore) -> None:
-    await region.mail.put_if_absent("mail/held", b"evidence", legal_hold=True)
-    await region.mail.put_if_absent("mail/free", b"chatter")
+async def test_a_legal_hold_put_on_writing_is_held_by_the_bucket_itself(region: RegionStore, at: str) -> None:
+    await region.mail.put_if_absent(f"{at}/held", b"evidence", legal_hold=True)
+    await region.mail.put_if_absent(f"{at}/free", b"chatter")
     client = s3_client(region.settings)
     held, free = (
         client.list_object_versions(Bucket=region.settings.bucket, Prefix=key)["Versions"][0]["VersionId"]
-        for key in ("mail/held", "mail/free")
+        for key in (f"{at}/held", f"{at}/free")
     )
-    hold = client.get_object_legal_hold(Bucket=region.settings.bucket, Key="mail/held")
+    hold = client.get_object_legal_hold(Bucket=region.settings.bucket, Key=f"{at}/held")
     assert hold["LegalHold"]["Status"] == "ON"
-    client.delete_object(Bucket=region.settings.bucket, Key="mail/free", VersionId=free)
+    client.delete_object(Bucket=region.settings.bucket, Key=f"{at}/free", VersionId=free)
     with pytest.raises(client.exceptions.ClientError) as refused:
-        client.delete_object(Bucket=region.settings.bucket, Key="mail/held", VersionId=held)
+        client.delete_object(Bucket=region.settings.bucket, Key=f"{at}/held", VersionId=held)
     assert error_code(refused.value) == "AccessDenied"
-    assert (await region.mail.get("mail/held")).body == b"evidence"
+    assert (await region.mail.get(f"{at}/held")).body == b"evidence"
 
 
 async def test_a_lost_answer_to_a_put_under_hold_is_known_for_ones_own(
-    region: RegionStore, proxy: FaultProxy
+    region: RegionStore, proxy: FaultProxy, at: str
 ) -> None:
     proxy.fail(Fault.RESET, Moment.AFTER, when=is_put)
-    await through(proxy, region).put_if_absent("mail/held", b"evidence", legal_hold=True)
+    await through(proxy, region).put_if_absent(f"{at}/held", b"evidence", legal_hold=True)
     assert len(proxy.failed) == 1
 
 
-async def test_a_hold_in_a_bucket_without_object_lock_is_refused_not_ignored(region: RegionStore) -> None:
-    name = region.settings.bucket + "-plain"
+async def test_a_hold_in_a_bucket_without_object_lock_is_refused_not_ignored(
+    region: RegionStore, at: str
+) -> None:
+    name = f"{region.settings.bucket[:40]}-plain"
     s3_client(region.settings).create_bucket(
         Bucket=name, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
     )
     plain = Bucket(name, region.settings.access)
     with pytest.raises(Rejected):
-        await plain.put_if_absent("mail/held", b"evidence", legal_hold=True)
+        await plain.put_if_absent(f"{at}/held", b"evidence", legal_hold=True)
 
 
-async def test_the_audit_bucket_keeps_every_version_of_what_is_written(region: RegionStore) -> None:
-    etag = await region.audit.compare_and_swap("lock", b"1", None)
-    await region.audit.compare_and_swap("lock", b"2", etag)
+async def test_the_audit_bucket_keeps_every_version_of_what_is_written(region: RegionStore, at: str) -> None:
+    etag = await region.audit.compare_and_swap(f"{at}/lock", b"1", None)
+    await region.audit.compare_and_swap(f"{at}/lock", b"2", etag)
     client = s3_client(region.settings)
-    versions = client.list_object_versions(Bucket=region.settings.audit_bucket, Prefix="lock")["Versions"]
+    versions = client.list_object_versions(Bucket=region.settings.audit_bucket, Prefix=f"{at}/lock")[
+        "Versions"
+    ]
     assert len(versions) == 2
     for version in versions:
         with pytest.raises(client.exceptions.ClientError) as refused:
             client.delete_object(
-                Bucket=region.settings.audit_bucket, Key="lock", VersionId=version["VersionId"]
+                Bucket=region.settings.audit_bucket, Key=f"{at}/lock", VersionId=version["VersionId"]
             )
         assert error_code(refused.value) == "AccessDenied"
 
 
 async def test_what_the_environment_holds_for_aws_goes_into_no_request(
-    region: RegionStore, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+    region: RegionStore, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
     monkeypatch.setenv("AWS_SESSION_TOKEN", "another program's")
     monkeypatch.setenv("AWS_SERVER_SIDE_ENCRYPTION", "aws:kms")
     monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
-    await through(proxy, region).put_if_absent("mail/x", b"x")
+    await through(proxy, region).put_if_absent(f"{at}/x", b"x")
     [sent] = proxy.requests
     assert "x-amz-security-token" not in sent.headers
     assert "x-amz-server-side-encryption" not in sent.headers
