@@ -166,7 +166,11 @@ class Releases:
         await chamber.log.append(entry)
         end = state.disclose if built.found else state.find_nothing
         ended = end(release, built.digest, commission.now, commission.expires)
-        return await self._desk.dockets[chamber.region.code].move(waiting, ended)
+        docket = self._desk.dockets[chamber.region.code]
+        try:
+            return await docket.move(waiting, ended)
+        except Conflict:  # another process was faster: its package is the one that can be fetched
+            return await docket.get(state.case.id)
 
     def _entry(
         self,

@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -110,6 +111,13 @@ class Answer:
         return code
 
 
+@cache
+def _minted(name: str) -> tuple[Token, str]:
+    """A token and its hash, which takes its time: once for each name in a test run."""
+    token = Token.new()
+    return token, token.hash()
+
+
 @dataclass
 class Gateway:
     """The gateway, and everybody around it. People's names are their tokens' keys."""
@@ -120,18 +128,23 @@ class Gateway:
     client: TestClient[Any, Any]
     tokens: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def app(self) -> web.Application:
+        assert isinstance(self.client.server, TestServer)
+        return self.client.server.app
+
     def chamber(self, region: Region = IRELAND) -> Chamber:
         return self.office.chambers[region.code]
 
     async def employ(self, name: str, roles: Sequence[Role], regions: Sequence[Region], **bent: Any) -> Token:
         """A person with a token of their own, registered in each region."""
-        token = Token.new()
+        token, phc = _minted(name)
         record = OperatorRecord(
             id=token.id,
             name=bent.get("called", name),
             roles=frozenset(roles),
             regions=frozenset(bent.get("claims", [region.code for region in regions])),
-            hash=token.hash(),
+            hash=phc,
             created=self.clock(),
             expires=self.clock() + bent.get("lasts", timedelta(days=90)),
         )
@@ -196,7 +209,9 @@ class Gateway:
     async def deliver(self, content: bytes, *, to: Address = AOIFE, at: datetime | None = None) -> MessageId:
         located = await self.world.directory.find(to)
         home = self.world.ground.home(located)
-        return await append(home, located, envelope(str(to), at or self.clock()), content)
+        # An order carries what was stored when it was received: by default, a minute ago.
+        moment = at or self.clock() - timedelta(minutes=1)
+        return await append(home, located, envelope(str(to), moment), content)
 
     async def log(self, region: Region = IRELAND) -> list[Entry]:
         log = self.chamber(region).log

@@ -24,7 +24,8 @@ async def recorded(desk: Gateway, answer: Answer) -> Entry:
     """The entry that the problem names."""
     audit = answer.json["audit"]
     region = {str(region.code): region for region in (IRELAND, GERMANY)}[audit["region"]]
-    return (await desk.log(region))[audit["index"]]
+    entry: Entry = (await desk.log(region))[audit["index"]]
+    return entry
 
 
 async def sizes(desk: Gateway) -> dict[str, int]:
