@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 
 import pytest
 
@@ -26,7 +26,7 @@ from tests.holds.ward import Ward, ward
 
 ROUNDS = 200
 MESSAGES = 6
-Deleter = Callable[[Ward, Sequence[MessageId], random.Random], Awaitable[None]]
+Deleter = Callable[[Ward, Sequence[MessageId], random.Random], Coroutine[None, None, None]]
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ async def test_no_deletion_overtakes_a_hold(seaweed: RegionStore) -> None:
     saved = []
     for number in range(ROUNDS):
         async with ward(seaweed) as it:
-            there, now = await one_round(it, number)
+            there, _ = await one_round(it, number)
             saved.append(there)
         # The next round's deleters must not be kept back by this round's wide holds.
         await _retire_wide_holds(seaweed)
