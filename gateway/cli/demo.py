@@ -27,7 +27,9 @@ from gateway.serve import stop_signals
 @click.command()
 @click.option("--once", is_flag=True, help="Play the Ireland case, say what happened, and end.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
-@click.option("--engine", type=click.Choice(list(Engine)), default=Engine.MOTO, show_default=True)
+@click.option(
+    "--engine", type=click.Choice([kind.value for kind in Engine]), default="moto", show_default=True
+)
 @click.option(
     "--state", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Default .situs-demo"
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import secrets
@@ -66,14 +67,7 @@ async def open_site(site: Site) -> AsyncIterator[Card]:
     async with AsyncExitStack() as stack:
         stack.enter_context(_alone_in(site.state))
         earlier = _prepare(site)
-        running = {}
-        for code in CODES:
-            credentials = engines.Credentials.fresh()
-            running[code] = await stack.enter_async_context(
-                engines.moto(credentials)
-                if site.engine is Engine.MOTO
-                else engines.seaweedfs(credentials, site.state / _ENGINES / code)
-            )
+        running = await _start_engines(stack, site)
         write_config(site.state / _CONFIG, running, site.doors)
         authorities = make_pki(site.state, utc_now())
         config = load_config(site.state / _CONFIG)
@@ -87,6 +81,29 @@ async def open_site(site: Site) -> AsyncIterator[Card]:
         card = _card(config, doors, accounts, operators, authorities)
         card.write(site.card)
         yield card
+
+
+async def _start_engines(stack: AsyncExitStack, site: Site) -> dict[str, engines.EngineProcess]:
+    """A server for each region, all started at the same time: a SeaweedFS needs seconds."""
+
+    def start(code: str) -> engines.RunningEngine:
+        credentials = engines.Credentials.fresh()
+        if site.engine is Engine.MOTO:
+            return engines.start_moto(credentials)
+        return engines.start_seaweedfs(credentials, site.state / _ENGINES / code)
+
+    started = await asyncio.gather(
+        *(asyncio.to_thread(start, code) for code in CODES), return_exceptions=True
+    )
+    running = {}
+    for code, engine in zip(CODES, started, strict=True):
+        if isinstance(engine, engines.RunningEngine):
+            stack.push_async_callback(asyncio.to_thread, engine.stop)
+            running[code] = engine.engine
+    for failure in started:
+        if isinstance(failure, BaseException):
+            raise failure
+    return running
 
 
 @contextmanager

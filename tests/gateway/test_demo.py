@@ -97,7 +97,7 @@ def test_the_card_says_what_the_contract_asks(demo: RunningDemo) -> None:
 
 
 def test_each_thing_to_try_can_be_pasted_and_works(demo: RunningDemo) -> None:
-    commands = re.findall(r"^     (\S.*(?:\\\n.*)*)$", demo.said, re.M)
+    commands = re.findall(r"^     (\S(?:.*\\\n)*.*)$", demo.said, re.M)
     assert len(commands) == 3
 
     def paste(command: str) -> subprocess.CompletedProcess[str]:
