@@ -89,21 +89,22 @@ class Delivery:
             if isinstance(verdict, Held):
                 return (verdict.reply,) * len(self.recipients)
             content = verdict.content
-        content = trace.header(self.arrival, self.reception.hostname) + content
+        traced = (trace.header(self.arrival, self.reception.hostname), content)
         if len(self.recipients) == 1:
-            return (await self._copy(self.recipients[0], content, until),)
-        return tuple(await asyncio.gather(*(self._copy(each, content, until) for each in self.recipients)))
+            return (await self._copy(self.recipients[0], traced, until),)
+        return tuple(await asyncio.gather(*(self._copy(each, traced, until) for each in self.recipients)))
 
-    async def _copy(self, recipient: Recipient, content: bytes, until: float) -> Result:
+    async def _copy(self, recipient: Recipient, traced: tuple[bytes, bytes], until: float) -> Result:
         unacknowledged = self.reception.unacknowledged
         if unacknowledged and (stored := unacknowledged.take(self._key(recipient))) is not None:
             return stored
         metrics, region = self.reception.metrics, str(recipient.located.home.code)
         began = perf_counter()
         try:
-            async with asyncio.timeout_at(until), self.reception.memory.storing(len(content)):
+            async with asyncio.timeout_at(until), self.reception.memory.storing(len(self.message)):
+                # Joined only now: a copy that waits for its turn takes no memory of its own.
                 message = await self.reception.post.store(
-                    recipient.located, self._envelope(recipient), content
+                    recipient.located, self._envelope(recipient), b"".join(traced)
                 )
         except Exception as error:
             reply = for_error(error)

@@ -13,9 +13,11 @@ from typing import Final, final
 
 _MIB: Final = 1024 * 1024
 
-# A message is charged to the memory bound while it comes in, and each copy again while it is
-# being stored: compressed, sealed and in the object client's own buffer.
-COPIES_WHILE_STORING: Final = 3
+# A message is charged to the memory bound while it comes in, and each copy again while it is being
+# stored: under its trace, compressed, sealed, and joined (later: in the object client's buffer).
+COPIES_WHILE_STORING: Final = 4
+# A session without a message: its task, its buffers, its transport.
+CONNECTION_OVERHEAD: Final = 16 * 1024
 
 
 @final
@@ -69,13 +71,19 @@ class Limits:
             raise ValueError("text_line must be at least 1000 (RFC 5321 4.5.3.1.6)")
         if self.message_size < 65_536:
             raise ValueError("message_size must be at least 65536 (RFC 5321 4.5.3.1.7)")
-        if self.memory < 2 * COPIES_WHILE_STORING * self.message_size:
+        if self.memory_for_mail < 2 * COPIES_WHILE_STORING * self.message_size:
             raise ValueError(
-                f"memory must be at least {2 * COPIES_WHILE_STORING} x message_size: half of it is for mail "
-                f"that comes in, half for {COPIES_WHILE_STORING} working copies of mail that is being stored"
+                f"memory must be at least {2 * COPIES_WHILE_STORING + 1} x message_size and "
+                f"{CONNECTION_OVERHEAD} x connections: half of what connections leave is for mail that comes "
+                f"in, half for the {COPIES_WHILE_STORING} working copies of mail that is being stored"
             )
         if self.store_timeout >= self.stop_timeout:
             raise ValueError("stop_timeout must be more than store_timeout")
+
+    @property
+    def memory_for_mail(self) -> int:
+        """What the connections leave, and the one message that is just being copied from its buffer."""
+        return self.memory - self.connections * CONNECTION_OVERHEAD - self.message_size
 
 
 Network = IPv4Network | IPv6Network

@@ -15,6 +15,9 @@ from typing import Final, final
 
 from gateway.ingress.limits import COPIES_WHILE_STORING, Limits
 
+# A bytearray that grows takes an eighth more than it holds.
+_GROWTH: Final = 8
+
 
 class MemoryFull(Exception):
     """The message would take the process past its bound."""
@@ -25,8 +28,8 @@ class Memory:
     """The bound of one process. Not thread-safe: it belongs to the event loop."""
 
     def __init__(self, limits: Limits) -> None:
-        self._receiving_bound: Final = limits.memory // 2
-        self._storing_bound: Final = limits.memory - self._receiving_bound
+        self._receiving_bound: Final = limits.memory_for_mail // 2
+        self._storing_bound: Final = limits.memory_for_mail - self._receiving_bound
         self._receiving = 0
         self._storing = 0
         self._waiting: Final[deque[tuple[int, asyncio.Future[None]]]] = deque()
@@ -38,11 +41,11 @@ class Memory:
 
     def has_room_for(self, octets: int) -> bool:
         """Whether a message of that size could come in now."""
-        return self._receiving + octets <= self._receiving_bound
+        return self._receiving + octets + octets // _GROWTH <= self._receiving_bound
 
     def charge(self, octets: int) -> None:
         """For `Receiving`. Raises MemoryFull, and then has charged nothing."""
-        if not self.has_room_for(octets):
+        if self._receiving + octets > self._receiving_bound:
             raise MemoryFull
         self._receiving += octets
 
@@ -90,6 +93,7 @@ class Receiving:
 
     def hold(self, octets: int) -> None:
         """The message now takes `octets`. Raises MemoryFull, and then holds what it held before."""
+        octets += octets // _GROWTH
         self._memory.charge(octets - self._held)
         self._held = octets
 

@@ -21,7 +21,7 @@ from tests.ingress.posts import MemoryPost, three_regions
 from tests.ingress.transcripts import Peer
 
 MIB = 1024 * 1024
-SMALL = Limits(message_size=MIB, memory=16 * MIB, store_timeout=2.0, stop_timeout=5.0)
+SMALL = Limits(message_size=MIB, memory=16 * MIB, connections=64, store_timeout=2.0, stop_timeout=5.0)
 ANYWHERE = ListenerSettings()
 NOON = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
 import pytest
 
-from gateway.ingress.limits import Limits, ListenerSettings
+from gateway.ingress.limits import ListenerSettings
 from tests.ingress.conftest import SMALL, OpenDoor
 
 FROM_HERE = ListenerSettings(proxy_from=(ip_network("127.0.0.0/8"),))
@@ -102,9 +103,7 @@ async def test_limits_and_permissions_hold_for_the_named_peer(open_door: OpenDoo
     settings = ListenerSettings(
         proxy_from=(ip_network("127.0.0.0/8"),), connect_from=(ip_network("192.0.2.0/24"),)
     )
-    limits = Limits(
-        message_size=SMALL.message_size, memory=SMALL.memory, connections_per_address=1, stop_timeout=21.0
-    )
+    limits = replace(SMALL, connections_per_address=1)
     house = await open_door(settings=settings, limits=limits)
     async with await house.peer() as stranger:
         await stranger.play("C: PROXY TCP4 198.51.100.1 192.0.2.9 1 25\nS: 554 5.7.1 *\n-- closed")
