@@ -1,0 +1,79 @@
+"""The parts before they are encrypted: cells that are no formulas, volumes that lose nothing."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import zipfile
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.disclosure.parts import COLUMNS, MessageVolumes, Plain, TooLarge, TrafficVolumes
+from storage.identity import MessageIds
+from storage.traffic import TrafficRecord
+from tests.policy.pki import NOW
+
+
+def record(**changes: Any) -> dict[str, Any]:
+    return dict.fromkeys(COLUMNS) | {"id": "0" * 32, "size": 1, "cut": []} | changes
+
+
+HOSTILE = [
+    '=HYPERLINK("http://x")',
+    "+1",
+    "-1+1",
+    "@SUM(A1)",
+    "\t=1",
+    "\r=1",
+    'a"b',
+    "a,b",
+    "a\r\nb",
+    "é\u2028x",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_cell_is_never_a_formula_and_a_row_never_two(text: str) -> None:
+    volumes = TrafficVolumes(1 << 20)
+    assert list(volumes.add(record(**{"from": text}))) == []
+    lines, table = volumes.finish()
+    assert json.loads(lines.body)["from"] == text
+    header, row = csv.reader(io.StringIO(table.body.decode(), newline=""))
+    cell = row[header.index("from")]
+    assert cell.lstrip("'") == text.lstrip("'")
+    assert not cell.startswith(("=", "+", "-", "@", "\t", "\r"))
+
+
+def test_the_columns_are_the_fields_of_a_traffic_record() -> None:
+    whole = TrafficRecord(MessageIds().issue(NOW), "", "", "", "", "", 0, "", None, None, None, None, None)
+    assert list(whole.to_json()) == list(COLUMNS)
+
+
+@given(st.lists(st.binary(max_size=3000), max_size=40), st.integers(3600, 9000))
+def test_volumes_hold_every_message_once_and_keep_to_their_size(contents: list[bytes], size: int) -> None:
+    volumes, full = MessageVolumes(size), list[Plain]()
+    placed = []
+    for number, content in enumerate(contents):
+        where, done = volumes.add(f"{number:032x}", NOW, content)
+        placed.append(where)
+        full += [done] if done else []
+    last = volumes.finish()
+    full += [last] if last else []
+    found = {}
+    for part in full:
+        assert len(part.body) <= size
+        with zipfile.ZipFile(io.BytesIO(part.body)) as volume:
+            assert volume.testzip() is None
+            found.update({(part.name, name): volume.read(name) for name in volume.namelist()})
+    assert found == {
+        (where.part, where.path): content for where, content in zip(placed, contents, strict=True)
+    }
+
+
+def test_a_message_larger_than_a_part_is_said_to_be() -> None:
+    with pytest.raises(TooLarge):
+        MessageVolumes(10_000).add("0" * 32, NOW, bytes(10_000))
