@@ -121,6 +121,12 @@ class Directory(Lookup):
         keys = await rotate_keyring(store.mail, store.keys, holder, self._clock())
         return await self._amend(address, lambda record: record.model_copy(update={"keys": keys}))
 
+    async def set_legal_hold(self, address: Address, held: bool) -> None:
+        """Whether new mail is written under the bucket's own lock from now on (an ingress process
+        notices within `lookup.LOCATED_FOR` seconds). Raises UnknownAddress, Unavailable."""
+        if (await self._own(address)).legal_hold != held:
+            await self._amend(address, lambda record: record.model_copy(update={"legal_hold": held}))
+
     async def show(self, address: Address) -> Account:
         """Raises UnknownAddress, Unavailable, Forbidden (without the home's key service)."""
         located = await self.find(address)

@@ -22,9 +22,13 @@ class AccountStatus(StrEnum):
 @final
 @dataclass(frozen=True, slots=True)
 class Located:
-    """A mailbox that was found. It is the only thing that `Ground.home` gives a store for."""
+    """A mailbox that was found. It is the only thing that `Ground.home` gives a store for.
+
+    `legal_hold`: new mail is written with S3 Object Lock's legal hold on.
+    """
 
     account: AccountId
     home: Region
     keys: PublicKeys
     status: AccountStatus
+    legal_hold: bool = False

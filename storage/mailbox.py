@@ -52,7 +52,7 @@ async def append(home: RegionStore, located: Located, envelope: Envelope, conten
     else:
         sealed = await asyncio.to_thread(_seal, located, key, message, envelope, content)
     # The key is of chance and this call's own: a retried put that finds it there found itself.
-    await home.mail.put_if_absent(key, sealed, fresh_key=True)
+    await home.mail.put_if_absent(key, sealed, legal_hold=located.legal_hold, fresh_key=True)
     return message
 
 
