@@ -147,7 +147,7 @@ def read_lawbook(files: Mapping[str, bytes]) -> Lawbook:
             documents[name] = document
             laws.append(read_law(document))
     _cross_check(laws, documents)
-    if not laws:
+    if not laws and not faults:
         faults.append(Fault("(lawbook)", 1, "(files)", "there is no law here: no file <code>.toml"))
     if faults:
         raise LawbookError(sorted(set(faults)))

@@ -70,7 +70,7 @@ def read_law(document: Table) -> Law:
         ("agreement", JurisdictionKind.STATE),
     ):
         if document.has(part) and kind is not owner:
-            document.fault(part, f"only a {owner} has this; this file is of kind {kind!r}")
+            document.fault(part, f"only a {owner} has this; this file is of a {kind}")
     head.finish()
     document.finish()
     return law

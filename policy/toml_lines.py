@@ -44,32 +44,28 @@ def line_numbers(text: str) -> dict[Path, int]:
 
 
 def nearest_line(lines: dict[Path, int], path: Path) -> int:
-    """The line of `path`, or of the innermost table around it that has one."""
-    while path not in lines:
+    """The line of `path` (of its first element, for an array), or of the innermost table around it."""
+    while path not in lines and (*path, 0) not in lines:
         path = path[:-1]
-    return lines[path]
+    return lines.get(path) or lines[(*path, 0)]
 
 
 def _starts(text: str) -> list[tuple[int, str]]:
-    """The lines on which no value from above is still going on."""
-    depth, number, begin = 0, 1, 0
+    """The lines on which no value from above is still going on; each with all of its value."""
     starts: list[tuple[int, str]] = []
-    fresh = True
+    depth, number = 0, 1
+    first, begin = 1, 0  # where the statement that is being read began
     for token in _TOKEN.finditer(text):
         word = token.group()
-        if word == "\n":
-            if fresh:
-                starts.append((number, text[begin : token.start()]))
-            number, begin, fresh = number + 1, token.end(), depth == 0
+        number += word.count("\n")
+        if word == "\n" and depth == 0:
+            starts.append((first, text[begin : token.start()]))
+            first, begin = number, token.end()
         elif word in "[{":
             depth += 1
         elif word in "]}":
             depth -= 1
-        else:
-            number += word.count("\n")
-    if fresh:
-        starts.append((number, text[begin:]))
-    return starts
+    return [*starts, (first, text[begin:])]
 
 
 def _parts(dotted: str) -> list[str]:
