@@ -16,7 +16,7 @@ round an address could take mail that an order for subscriber data would not be 
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from datetime import timedelta
 from typing import Final, final
@@ -72,12 +72,19 @@ class Directory(Lookup):
         self._domains: Final[set[str]] = set()  # those known to have a record
 
     async def create(
-        self, address: Address, home: RegionCode, *, password: str | None = None, display_name: str = ""
+        self,
+        address: Address,
+        home: RegionCode,
+        *,
+        password: str | None = None,
+        display_name: str = "",
+        first: Callable[[AccountId], Awaitable[None]] | None = None,
     ) -> Account:
         """Make an account: its address is unique over all regions, under any number of racers.
 
-        Raises AddressTaken (also for a closed account's address, which is never given again),
-        Unavailable, Forbidden.
+        `first` is awaited before the account exists for anybody: where an audit entry belongs. If it
+        raises, there is no account. Raises AddressTaken (also for a closed account's address,
+        which is never given again), Unavailable, Forbidden, and what `first` raises.
         """
         store = self._store(home)
         subscriber = Subscriber(
@@ -90,6 +97,8 @@ class Directory(Lookup):
         reservation, etag, begun = await self._reserve(name, store.region)
         try:
             record = await self._furnish(store, reservation, subscriber, begun=begun)
+            if first is not None:
+                await first(record.account)
             await self.book.write(name, record, etag)
         except (Conflict, AlreadyExists):
             raise AddressTaken("somebody else was faster") from None
@@ -184,6 +193,14 @@ class Directory(Lookup):
         after = await self._subscriber(located).amend(lambda before: before.without_alias(alias))
         return after.account(located)
 
+    async def catch_all(self, domain: str) -> Located | None:
+        """Whose account takes what nobody else in the domain has."""
+        held = await self.book.held(self.book.key.of_domain(domain))
+        if held is None or not isinstance(held.record, DomainRecord) or held.record.catch_all is None:
+            return None
+        taker = await self._target(held.record.catch_all)
+        return taker.located() if taker is not None else None
+
     async def set_catch_all(self, domain: str, address: Address | None) -> None:
         """What nobody else has in the domain goes to an account; with None, to nobody again.
 
@@ -194,7 +211,7 @@ class Directory(Lookup):
         held = await self.book.held(name)
         if held is None or not isinstance(held.record, DomainRecord):
             raise UnknownAddress("there is no account in that domain")
-        target = None
+        previous, owner, target = await self.catch_all(domain), None, None
         if address is not None:
             target = self.book.key.of_address(address)
             owner = await self._own(address)
@@ -202,12 +219,8 @@ class Directory(Lookup):
         changed = held.record.model_copy(update={"catch_all": target, "serial": held.record.serial + 1})
         await self.book.write(name, changed, held.etag)
         self.forget()
-        if held.record.catch_all not in (None, target):
-            previous = await self.book.read(held.record.catch_all)
-            if isinstance(previous, AccountRecord):
-                await self._subscriber(previous.located()).amend(
-                    lambda before: before.without_catch_all(domain)
-                )
+        if previous is not None and (owner is None or owner.account != previous.account):
+            await self._subscriber(previous).amend(lambda before: before.without_catch_all(domain))
 
     async def _free_for(self, name: Name, target: Name) -> Held | None:
         """What an alias to `target` may replace: nothing, a removed alias, or itself."""

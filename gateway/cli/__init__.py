@@ -15,7 +15,7 @@ from storage.errors import FenceBroken, Forbidden, StorageError, Unavailable
 # command -> (module, name in it, one line for `situs --help`)
 _COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "account": ("gateway.cli.account", "account", "Create, show, suspend and close accounts."),
-    "alias": ("gateway.cli.account", "alias", "Other names of an account."),
+    "alias": ("gateway.cli.alias", "alias", "Other names of an account."),
     "audit": ("gateway.cli.audit", "audit", "Verify, list and prove the audit log."),
     "demo": ("gateway.cli.demo", "demo", "Start several regions on this machine."),
     "directory": ("gateway.cli.directory", "directory", "Bring the regions' copies together."),
