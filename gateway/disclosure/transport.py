@@ -31,7 +31,6 @@ HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
-    "Server": "situs",  # the default tells strangers the versions of Python and aiohttp
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
@@ -150,6 +149,7 @@ async def answer(
 
 async def add_headers(_: web.Request, response: web.StreamResponse) -> None:
     """On every answer, streamed ones too; a handler's own Cache-Control stands."""
+    response.headers["Server"] = "situs"  # the default tells strangers the versions of Python and aiohttp
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
 

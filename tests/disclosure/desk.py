@@ -21,6 +21,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from multidict import CIMultiDict
 
 from gateway.disclosure.app import make_app
 from gateway.disclosure.office import Chamber, Office, Terms
@@ -88,7 +89,7 @@ class Answer:
     """An HTTP answer, read."""
 
     status: int
-    headers: dict[str, str]
+    headers: CIMultiDict[str]
     body: bytes
 
     @property
@@ -167,7 +168,7 @@ class Gateway:
         if who is not None:
             sent.setdefault("Authorization", f"Bearer {self.tokens[who]}")
         async with self.client.request(method, path, headers=sent, **body) as reply:
-            return Answer(reply.status, dict(reply.headers), await reply.read())
+            return Answer(reply.status, CIMultiDict(reply.headers), await reply.read())
 
     async def present(
         self,

@@ -1,0 +1,230 @@
+"""HTTP as it should be: bounds, formats and headers, whatever is sent."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from gateway.disclosure.office import Terms
+from gateway.disclosure.problems import Kind, Problem
+from gateway.disclosure.transport import RateLimit
+from policy.clearance import Role
+from storage.audit.entry import Event
+from tests.disclosure.desk import GERMANY, IRELAND, Gateway, gateway, order
+from tests.engines import Engines, Settle, settings_on
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+POST = "/v1/disclosures"
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def hasty(engines: Engines, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway]:
+    """A gateway that takes 20,000 octets within a second."""
+    keys = tmp_path_factory.mktemp("keys")
+    terms = Terms(body_limit=20_000, body_time=timedelta(seconds=1))
+    async with gateway(
+        lambda kind, region: settings_on(engines.of(kind, region), region, keys),
+        regions=(IRELAND,),
+        terms=terms,
+    ) as built:
+        yield built
+
+
+async def exchanged(desk: Gateway, *chunks: bytes, pause: float = 0.0) -> tuple[int, bytes]:
+    """Octets to the gateway's socket, as no client library would send them; status and all of the answer."""
+    host, port = desk.client.host, desk.client.port
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        for chunk in chunks:
+            writer.write(chunk)
+            await writer.drain()
+            await asyncio.sleep(pause)
+        answer = await asyncio.wait_for(reader.read(1 << 20), 10)
+        return int(answer.split(b" ", 2)[1]), answer
+    finally:
+        writer.close()
+
+
+def head(desk: Gateway, *lines: str) -> bytes:
+    authorization = f"Authorization: Bearer {desk.tokens['ina']}"
+    first = (f"POST {POST} HTTP/1.1", "Host: gateway", "Content-Type: application/json", authorization)
+    return "\r\n".join((*first, *lines, "", "")).encode()
+
+
+async def test_a_body_that_says_it_is_100_mib_is_refused_unread(hasty: Gateway) -> None:
+    status, answer = await exchanged(hasty, head(hasty, f"Content-Length: {100 << 20}"))
+    assert (status, b"/problems/too-large" in answer) == (413, True)
+    assert (await hasty.log())[-1].event is Event.ATTEMPT_MALFORMED
+
+
+async def test_a_body_that_does_not_say_its_size_is_cut_off_at_the_limit(hasty: Gateway) -> None:
+    chunk = b"4000\r\n" + b" " * 0x4000 + b"\r\n"
+    status, answer = await exchanged(hasty, head(hasty, "Transfer-Encoding: chunked"), chunk, chunk)
+    assert (status, b"/problems/too-large" in answer) == (413, True)
+
+
+async def test_a_body_that_drips_is_given_up(hasty: Gateway) -> None:
+    drops = [b"{"] * 12
+    status, answer = await exchanged(hasty, head(hasty, "Content-Length: 1000"), *drops, pause=0.1)
+    assert (status, b"/problems/timeout" in answer) == (408, True)
+    assert (await hasty.log())[-1].event is Event.ATTEMPT_MALFORMED
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "status", "problem"),
+    [
+        ({"Content-Type": "text/plain"}, b"{}", 415, "media-type"),
+        ({}, b"{}", 415, "media-type"),
+        (JSON | {"Content-Encoding": "gzip"}, b"\x1f\x8b", 415, "media-type"),
+        (JSON | {"Idempotency-Key": "x" * 256}, b"{}", 400, "malformed-request"),
+        (JSON | {"Idempotency-Key": "\u00e9"}, b"{}", 400, "malformed-request"),
+        ({"Content-Type": "application/json; charset=utf-8"}, b"{}", 422, "invalid-request"),
+        ({"Content-Type": "application/lawful-order+json"}, b"{}", 422, "invalid-request"),
+    ],
+)
+async def test_what_is_sent_must_be_what_is_taken(
+    desk: Gateway, headers: dict[str, str], body: bytes, status: int, problem: str
+) -> None:
+    answer = await desk.ask("POST", POST, headers=headers, data=body)
+    assert (answer.status, answer.problem) == (status, problem)
+    assert "index" in answer.json["audit"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "allow"),
+    [
+        ("GET", "/", 404, None),
+        ("GET", "/v1", 404, None),
+        ("GET", "/v1/disclosures/", 404, None),
+        ("GET", "/v1/orders/../disclosures/x/y", 404, None),
+        ("PUT", POST, 405, "GET, HEAD, POST"),
+        ("DELETE", f"{POST}/{'0' * 32}", 405, "GET, HEAD"),
+        ("GET", f"{POST}/{'0' * 32}:approve", 405, "POST"),
+        ("POST", f"{POST}/{'0' * 32}:undo", 404, None),
+        ("POST", "/healthz/live", 405, "GET, HEAD"),
+        ("TRACE", "/healthz/live", 405, "GET, HEAD"),
+    ],
+)
+async def test_where_nothing_is_a_problem_says_so(
+    desk: Gateway, method: str, path: str, status: int, allow: str | None
+) -> None:
+    answer = await desk.ask(method, path)
+    assert answer.status == status
+    assert answer.problem == {404: "not-found", 405: "method-not-allowed"}[status]
+    assert answer.headers.get("Allow") == allow
+
+
+async def test_every_answer_carries_the_same_few_headers(desk: Gateway) -> None:
+    disclosure = await desk.granted(order(categories=["subscriber"]), requested=["subscriber"])
+    for path in ("/", POST, f"{POST}/{disclosure}/package/order.jws", "/v1/audit/eu-west-1/checkpoint"):
+        headers = (await desk.ask("GET", path)).headers
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
+        assert headers["Server"] == "situs"
+        assert "python" not in json.dumps(list(headers.items())).lower()
+    assert (await desk.ask("GET", POST)).headers["Cache-Control"] == "no-store"
+
+
+async def test_a_fault_of_ours_is_told_without_its_reasons_and_recorded(
+    desk: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("aoife@example.ie broke it")
+
+    monkeypatch.setattr("gateway.disclosure.intake.verify_order", broken)
+    answer = await desk.present(order())
+    assert (answer.status, answer.problem) == (500, "internal")
+    assert b"aoife" not in answer.body
+    assert (await desk.log())[answer.json["audit"]["index"]].event is Event.ATTEMPT_FAILED
+
+
+async def test_a_mailbox_elsewhere_is_answered_with_its_gateway(settle: Settle) -> None:
+    """`serves`: this process holds no right to read Germany, and says who does, to those cleared for it."""
+    async with gateway(settle, serves=(IRELAND,)) as desk:
+        await desk.employ("uli", [Role.INTAKE], [IRELAND], claims=[IRELAND.code, GERMANY.code])
+        german = order(target={"address": "boris@example.de"})
+        answer = await desk.present(german, "uli")
+        assert (answer.status, answer.problem) == (421, "other-region")
+        assert answer.json["gateway"] == "https://de.gateway.test"
+        entry = (await desk.log())[answer.json["audit"]["index"]]
+        assert entry.event is Event.ATTEMPT_NOT_CLEARED
+        assert (await desk.present(german)).problem == "clearance"
+
+
+async def test_lists_are_paged_filtered_and_sorted(settle: Settle) -> None:
+    async with gateway(settle, regions=(IRELAND,)) as desk:
+        made = []
+        for number in range(5):
+            answer = await desk.present(order(matter=f"matter {number % 2}"))
+            made.append(answer.json["id"])
+            desk.clock.advance(seconds=1)
+        await desk.ask("POST", f"{POST}/{made[0]}:reject", "art")
+
+        async def listed(**query: str) -> list[str]:
+            found, token = [], ""
+            while True:
+                more = {"pageToken": token} if token else {}
+                page = (await desk.ask("GET", POST, params=query | more)).json
+                found += [each["id"] for each in page["disclosures"]]
+                token = page["nextPageToken"]
+                if not token:
+                    return found
+
+        assert await listed(pageSize="2") == made
+        assert await listed(pageSize="2", orderBy="due") == made
+        assert await listed(status="Rejected") == made[:1]
+        assert await listed(matter="matter 1", pageSize="1") == [made[1], made[3]]
+        assert await listed(dueBefore="2026-11-24T12:00:00Z") == []
+        for query in (
+            {"pageSize": "0"},
+            {"pageSize": "201"},
+            {"pageSize": "x"},
+            {"pageToken": "?"},
+            {"sort": "x"},
+            {"pageToken": "e30"},
+            {"status": "Open"},
+            {"region": "Ireland"},
+            {"dueBefore": "today"},
+        ):
+            answer = await desk.ask("GET", POST, params=query)
+            assert (answer.status, answer.problem) == (422, "invalid-request"), query
+        assert (await desk.ask("GET", f"{POST}?status=Rejected&status=Expired")).problem == "invalid-request"
+
+
+async def test_what_has_not_changed_is_not_sent_again(desk: Gateway) -> None:
+    disclosure = await desk.granted(order(categories=["subscriber"]), requested=["subscriber"])
+    for path in (f"{POST}/{disclosure}", f"{POST}/{disclosure}/package"):
+        tag = (await desk.ask("GET", path)).headers["ETag"]
+        again = await desk.ask("GET", path, headers={"If-None-Match": tag})
+        assert (again.status, again.body) == (304, b"")
+
+
+async def test_more_than_the_rate_is_neither_read_nor_recorded(settle: Settle) -> None:
+    terms = Terms(attempts_a_minute=3, strangers_a_minute=2)
+    async with gateway(settle, regions=(IRELAND,), terms=terms) as desk:
+        answers = [await desk.ask("POST", POST, headers=JSON, data=b"{") for _ in range(5)]
+        assert [answer.status for answer in answers] == [400, 400, 400, 429, 429]
+        assert "audit" not in answers[-1].json
+        assert int(answers[-1].headers["Retry-After"]) > 0
+        assert [(await desk.ask("GET", POST, None)).status for _ in range(3)] == [401, 401, 429]
+        assert len(await desk.log()) == 5
+
+
+async def test_a_rate_fills_up_again() -> None:
+    now = [0.0]
+    rate = RateLimit(2, lambda: now[0])
+    rate.take("ina")
+    rate.take("ina")
+    with pytest.raises(Problem) as raised:
+        rate.take("ina")
+    assert raised.value.kind is Kind.RATE_LIMITED
+    rate.take("art")
+    now[0] = 30.0
+    rate.take("ina")
