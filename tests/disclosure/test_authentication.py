@@ -1,0 +1,180 @@
+"""Who is asking: tokens at rest, in memory and on the way; regions that know them, and regions down."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from gateway.disclosure.authentication import Asker, Authentication, Unauthenticated
+from policy.clearance import NotCleared, Role, RolesConflict
+from policy.geography import RegionCode
+from storage.errors import AlreadyExists, Corrupt, NotFound, Unavailable
+from storage.operators import OperatorRecord, OperatorRegister, Token, person
+from tests.disclosure.desk import MovableClock
+from tests.disclosure.documents import Documents
+from tests.policy.pki import NOW
+
+IE, DE = RegionCode("eu-west-1"), RegionCode("eu-central-1")
+TOKEN = Token.new()
+RECORD = OperatorRecord(
+    TOKEN.id,
+    "Ína Ní Bhriain",
+    frozenset({Role.INTAKE}),
+    frozenset({IE, DE}),
+    TOKEN.hash(),
+    NOW,
+    NOW + timedelta(days=90),
+)
+
+
+class Gate:
+    """Two regions, a clock, and the authentication between them."""
+
+    def __init__(self) -> None:
+        self.documents = {IE: Documents(), DE: Documents()}
+        self.registers = {region: OperatorRegister(found) for region, found in self.documents.items()}
+        self.clock = MovableClock(NOW)
+        self.authentication = Authentication(self.registers, self.clock)
+
+    async def knock(self, header: str | None = f"Bearer {TOKEN.text}") -> Asker:
+        return await self.authentication.authenticate(header)
+
+
+@pytest.fixture
+def gate() -> Gate:
+    return Gate()
+
+
+async def test_a_record_clears_for_the_region_it_lies_in_and_no_other(gate: Gate) -> None:
+    """Ireland's record says Germany too; Germany has no such record: nobody is cleared there."""
+    await gate.registers[IE].add(RECORD)
+    asker = await gate.knock()
+    assert asker.cleared(Role.INTAKE, IE).operator.name == "ína ní bhriain"
+    with pytest.raises(NotCleared):
+        asker.cleared(Role.INTAKE, DE)
+    assert asker.name == "Ína Ní Bhriain"
+
+
+async def test_a_record_about_another_region_clears_nobody(gate: Gate) -> None:
+    """Germany's own record, copied into Ireland's bucket."""
+    await gate.registers[IE].add(replace(RECORD, regions=frozenset({DE})))
+    with pytest.raises(Unauthenticated):
+        await gate.knock()
+
+
+async def test_a_wrong_secret_is_nobody(gate: Gate) -> None:
+    await gate.registers[IE].add(RECORD)
+    with pytest.raises(Unauthenticated):
+        await gate.knock(f"Bearer {replace(TOKEN, secret='0' * 64).text}")
+
+
+@pytest.mark.parametrize("ended", ["expired", "revoked"])
+async def test_what_has_ended_is_noticed_when_the_memory_of_it_has(gate: Gate, ended: str) -> None:
+    await gate.registers[IE].add(RECORD)
+    await gate.knock()
+    if ended == "revoked":
+        await gate.registers[IE].revoke(TOKEN.id, NOW)
+    else:
+        gate.clock.now = RECORD.expires
+    gate.clock.advance(seconds=15)
+    with pytest.raises(Unauthenticated):
+        await gate.knock()
+
+
+async def test_a_verified_token_is_remembered_for_a_moment(gate: Gate) -> None:
+    for region in (IE, DE):
+        await gate.registers[region].add(RECORD)
+    await gate.knock()
+    reads = gate.documents[IE].reads
+    assert (await gate.knock()).regions(Role.INTAKE) == {IE, DE}
+    assert gate.documents[IE].reads == reads
+    gate.clock.advance(seconds=15)
+    await gate.knock()
+    assert gate.documents[IE].reads == reads + 1
+
+
+async def test_a_region_that_is_down_clears_nobody_and_is_asked_again(gate: Gate) -> None:
+    for region in (IE, DE):
+        await gate.registers[region].add(RECORD)
+    gate.documents[DE].down = True
+    assert (await gate.knock()).regions(Role.INTAKE) == {IE}
+    gate.documents[DE].down = False
+    assert (await gate.knock()).regions(Role.INTAKE) == {IE, DE}  # half an answer is not remembered
+
+
+async def test_whether_somebody_is_known_cannot_be_said_while_a_region_is_down(gate: Gate) -> None:
+    gate.documents[DE].down = True
+    with pytest.raises(Unavailable):
+        await gate.knock()
+
+
+async def test_one_token_of_two_people_is_nobodys(gate: Gate) -> None:
+    await gate.registers[IE].add(RECORD)
+    await gate.registers[DE].add(replace(RECORD, name="Somebody Else"))
+    with pytest.raises(Unauthenticated):
+        await gate.knock()
+
+
+@pytest.mark.parametrize(
+    "header", [None, "", "Bearer", "bearer", "Basic x", "Bearer a b", f"Bearer x{TOKEN.text}"]
+)
+async def test_what_is_no_token_reads_nothing(gate: Gate, header: str | None) -> None:
+    with pytest.raises(Unauthenticated):
+        await gate.knock(header)
+    assert gate.documents[IE].reads == 0
+
+
+async def test_the_scheme_is_spelt_as_anybody_likes(gate: Gate) -> None:
+    await gate.registers[IE].add(RECORD)
+    assert (await gate.knock(f"bEARER  {TOKEN.text}")).token == TOKEN.id
+
+
+def test_at_rest_there_is_a_hash_and_in_a_log_there_is_nothing() -> None:
+    assert RECORD.hash.startswith("$argon2id$v=19$")
+    assert TOKEN.secret not in RECORD.to_bytes().decode()
+    assert TOKEN.secret not in repr(TOKEN)
+    assert Token.parse(TOKEN.text) == TOKEN
+
+
+async def test_a_record_is_written_once_and_ends_for_good(gate: Gate) -> None:
+    register = gate.registers[IE]
+    await register.add(RECORD)
+    with pytest.raises(AlreadyExists):
+        await register.add(RECORD)
+    first = await register.revoke(TOKEN.id, NOW)
+    assert await register.revoke(TOKEN.id, NOW + timedelta(days=1)) == first
+    assert await register.list() == (first,)
+    with pytest.raises(NotFound):
+        await register.revoke("0" * 16, NOW)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{}", b"[]", b'{"version": 2}', RECORD.to_bytes().replace(b"intake", b"root")]
+)
+def test_a_record_that_is_none_is_corrupt(body: bytes) -> None:
+    with pytest.raises(Corrupt, match="operators/x"):
+        OperatorRecord.from_bytes("operators/x", body)
+
+
+def test_a_record_reads_back_as_it_was_written() -> None:
+    assert OperatorRecord.from_bytes("k", RECORD.to_bytes()) == RECORD
+    ended = replace(RECORD, revoked=NOW)
+    assert OperatorRecord.from_bytes("k", ended.to_bytes()) == ended
+
+
+def test_nobody_may_approve_release_holds_and_administer_at_once() -> None:
+    with pytest.raises(RolesConflict):
+        replace(RECORD, roles=frozenset({Role.APPROVER, Role.CUSTODIAN, Role.ADMINISTRATOR}))
+
+
+@pytest.mark.parametrize("spelling", ["INA  NI BHRIAIN", " ina ni bhriain ", "ｉna ni bhriain"])
+def test_two_spellings_are_one_person(spelling: str) -> None:
+    assert person(spelling) == person("Ina Ni Bhriain")
+
+
+@pytest.mark.parametrize("name", ["", "  ", "x" * 101, "a\nb", "a\x00b"])
+def test_what_is_no_name_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="printable"):
+        person(name)
