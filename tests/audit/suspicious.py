@@ -25,7 +25,8 @@ class Fault(StrEnum):
     BEFORE = "fails, and took no effect"
     AFTER = "fails, and took effect"
     LATE = "fails, and takes effect later"
-    HANG = "never answers"  # to be killed at this step
+    KILLED_BEFORE = "never answers, and took no effect"  # the process is killed at this step
+    KILLED_AFTER = "never answers, and took effect"
 
 
 class Kind(StrEnum):
@@ -54,6 +55,7 @@ class SuspiciousBucket:
     def __init__(self) -> None:
         self.versions: dict[str, list[bytes]] = {}
         self.plan: Callable[[Kind, int], Fault | None] = lambda _kind, _nth: None
+        self.read_fails: Callable[[], bool] = lambda: False
         self.down = False
         self.writes: Counter[Kind] = Counter()
         self.calls = 0
@@ -65,6 +67,8 @@ class SuspiciousBucket:
 
     async def get(self, key: str) -> Blob:
         await self._answer()
+        if self.read_fails():
+            raise Unavailable(f"{key}: lost on the way")
         if key not in self.versions:
             raise NotFound(key)
         body = self.versions[key][-1]
@@ -117,11 +121,17 @@ class SuspiciousBucket:
             case Fault.LATE:
                 self.late.append(write)
                 raise Unavailable(f"{key}: delayed on the way")
-            case Fault.HANG:
-                self.hanging.set()
-                await asyncio.Event().wait()
+            case Fault.KILLED_BEFORE:
+                await self._hang()
+            case Fault.KILLED_AFTER:
+                write()
+                await self._hang()
             case None:
                 write()
+
+    async def _hang(self) -> None:
+        self.hanging.set()
+        await asyncio.Event().wait()
 
     async def _answer(self) -> None:
         self.calls += 1
