@@ -23,6 +23,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from storage.control import error_code, raise_ours, s3_client
 from storage.objects import PAGE
+from storage.proof import MARKER
 from storage.region import RegionStore
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Versions:
         self._client: Final = s3_client(settings, connections=_THREADS)
         self._bucket: Final = store.settings.bucket
         self._pool: Final = ThreadPoolExecutor(_THREADS, thread_name_prefix="versions")
+        self._seeks: bool | None = None
         self.at_once: Final = _THREADS  # how many requests are worth having in flight
 
     def close(self) -> None:
@@ -78,14 +80,17 @@ class Versions:
 
         `start_after` is a key, excluded with all its versions. Raises Unavailable, Forbidden.
         """
-        key_marker, id_marker = start_after or "", ""
+        key_marker, id_marker = "", ""
+        if start_after is not None and await self._can_seek():
+            key_marker = start_after
         while True:
             page = await self.ask(
                 f"the versions under {prefix}",
                 partial(_page, prefix=prefix, key_marker=key_marker, id_marker=id_marker),
             )
             for version in _in_order(page):
-                yield version
+                if start_after is None or version.key > start_after:
+                    yield version
             if not page.get("IsTruncated"):
                 return
             key_marker, id_marker = page.get("NextKeyMarker", ""), page.get("NextVersionIdMarker", "")
@@ -106,6 +111,16 @@ class Versions:
         """Whether the bucket itself says so; None where the version is gone."""
         return await self.ask(f"lock of {version.key}", partial(_is_locked, version=version))
 
+    async def _can_seek(self) -> bool:
+        """Whether the engine lists from a key marker that is no key: S3 and SeaweedFS do, moto leaves
+        out the first version after it. The marker object is in every bucket of ours, to try it on."""
+        if self._seeks is None:
+            page = await self.ask(
+                "list from a marker", partial(_page, prefix=MARKER, key_marker=MARKER[:-1], id_marker="")
+            )
+            self._seeks = bool(page.get("Versions"))
+        return self._seeks
+
     async def ask(self, what: str, request: Callable[[S3Client, str], _T]) -> _T:
         """One request to the bucket, in a thread. It is not withdrawn when the caller is cancelled.
 
@@ -121,15 +136,14 @@ class Versions:
 def _page(
     client: S3Client, bucket: str, *, prefix: str, key_marker: str, id_marker: str
 ) -> ListObjectVersionsOutputTypeDef:
-    if id_marker:
-        return client.list_object_versions(
-            Bucket=bucket,
-            Prefix=prefix,
-            KeyMarker=key_marker,
-            VersionIdMarker=id_marker,
-            MaxKeys=PAGE,
-        )
-    return client.list_object_versions(Bucket=bucket, Prefix=prefix, KeyMarker=key_marker, MaxKeys=PAGE)
+    # An empty marker is no marker: moto takes it for a key, and leaves out the first one.
+    if not key_marker:
+        return client.list_object_versions(Bucket=bucket, Prefix=prefix, MaxKeys=PAGE)
+    if not id_marker:
+        return client.list_object_versions(Bucket=bucket, Prefix=prefix, KeyMarker=key_marker, MaxKeys=PAGE)
+    return client.list_object_versions(
+        Bucket=bucket, Prefix=prefix, KeyMarker=key_marker, VersionIdMarker=id_marker, MaxKeys=PAGE
+    )
 
 
 def _set_hold(

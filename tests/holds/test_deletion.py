@@ -42,8 +42,8 @@ async def test_what_is_deleted_is_gone_with_its_versions_markers_and_tombstone(r
         assert await keys_under(it, PREFIX) == [], "nor is the intent left, in any version"
 
 
-async def test_a_hold_keeps_what_is_in_scope_and_nothing_else(region: RegionStore) -> None:
-    async with ward(region) as it:
+async def test_a_hold_keeps_what_is_in_scope_and_nothing_else(shared_region: RegionStore) -> None:
+    async with ward(shared_region) as it:
         ids = await it.deliver(6)
         span = Timespan(ids[2].received_at, ids[4].received_at)
         held = await it.register.place(replace(on(it.account), timespan=span), NORA)
@@ -55,8 +55,8 @@ async def test_a_hold_keeps_what_is_in_scope_and_nothing_else(region: RegionStor
         ]
 
 
-async def test_a_part_of_the_account_is_kept_by_any_hold_on_it(region: RegionStore) -> None:
-    async with ward(region) as it:
+async def test_a_part_of_the_account_is_kept_by_any_hold_on_it(shared_region: RegionStore) -> None:
+    async with ward(shared_region) as it:
         keys = f"accounts/{it.account}/keys.json"
         await it.register.place(
             replace(on(it.account), timespan=Timespan(NOW - 9 * DAY, NOW - 8 * DAY)), NORA
@@ -77,7 +77,7 @@ async def test_a_domain_hold_keeps_by_every_address_of_the_mailbox(region: Regio
         assert (await it.destroy([message])).destroyed, "without the alias the domain does not reach it"
 
 
-async def test_a_query_is_answered_by_traffic_data_and_in_doubt_keeps(region: RegionStore) -> None:
+async def test_a_query_is_answered_by_traffic_data_and_in_doubt_keeps(shared_region: RegionStore) -> None:
     class Mail:
         sender, recipient, from_, message_id, to = "x@y.ie", "aoife@example.ie", None, None, None
         cc: str | None = None
@@ -86,7 +86,7 @@ async def test_a_query_is_answered_by_traffic_data_and_in_doubt_keeps(region: Re
     async def read(message: MessageId) -> Traffic | None:
         return None if message == unreadable else Mail()
 
-    async with ward(region) as it:
+    async with ward(shared_region) as it:
         unmatched, unreadable = await it.deliver(2)
         query = TrafficQuery(domains=frozenset({"elsewhere.example"}))
         await it.register.place(replace(on(it.account), query=query), NORA)
@@ -111,8 +111,8 @@ async def test_a_deletable_is_minted_by_the_eraser_alone() -> None:
         Deletable((), frozenset(), mint=object())
 
 
-async def test_after_release_everything_is_kept_for_the_grace_period(region: RegionStore) -> None:
-    async with ward(region) as it:
+async def test_after_release_everything_is_kept_for_the_grace_period(shared_region: RegionStore) -> None:
+    async with ward(shared_region) as it:
         ids = await it.deliver(1)
         held = await it.register.place(on(it.account), NORA)
         for version in await it.all_versions(ids[0]):
@@ -127,9 +127,9 @@ async def test_after_release_everything_is_kept_for_the_grace_period(region: Reg
         assert await it.kept() == set()
 
 
-async def test_a_lock_that_no_hold_explains_stays(region: RegionStore) -> None:
+async def test_a_lock_that_no_hold_explains_stays(shared_region: RegionStore) -> None:
     """If somebody takes a hold's document away, the bucket still refuses, and so do we."""
-    async with ward(region) as it:
+    async with ward(shared_region) as it:
         ids = await it.deliver(2)
         for version in await it.all_versions(ids[0]):
             await it.versions.lock(version)
@@ -138,8 +138,8 @@ async def test_a_lock_that_no_hold_explains_stays(region: RegionStore) -> None:
         assert await it.kept() == {ids[0]}
 
 
-async def test_placing_waits_for_a_deletion_that_is_under_way(region: RegionStore) -> None:
-    async with ward(region) as it:
+async def test_placing_waits_for_a_deletion_that_is_under_way(shared_region: RegionStore) -> None:
+    async with ward(shared_region) as it:
         ids = await it.deliver(1)
         async with it.register.intents.declared(it.account) as declared:
             await declared.renew((await it.candidates(ids))[0].versions)
@@ -153,8 +153,8 @@ async def test_placing_waits_for_a_deletion_that_is_under_way(region: RegionStor
             await asyncio.wait_for(placing, 5)
 
 
-async def test_what_a_silent_deleter_named_gets_the_buckets_own_lock(region: RegionStore) -> None:
-    async with ward(region) as it:
+async def test_what_a_silent_deleter_named_gets_the_buckets_own_lock(shared_region: RegionStore) -> None:
+    async with ward(shared_region) as it:
         ids = await it.deliver(2)
         (version,) = await it.all_versions(ids[0])
         dead = Intent(f"{PREFIX}{it.account}/{'d' * 32}", it.account, 1, it.now - LEASE, (version,))
@@ -185,8 +185,8 @@ async def test_a_request_without_an_answer_leaves_its_intent_standing(region: Re
         assert await keys_under(it, PREFIX) == []
 
 
-async def test_the_owner_deletes_and_the_message_stays_to_be_found(region: RegionStore) -> None:
-    async with ward(region) as it:
+async def test_the_owner_deletes_and_the_message_stays_to_be_found(shared_region: RegionStore) -> None:
+    async with ward(shared_region) as it:
         ids = await it.deliver(3)
         await hide(it.store.mail, it.account, ids[1])
         await hide(it.store.mail, it.account, ids[1])

@@ -26,8 +26,8 @@ DAY = timedelta(days=1)
 REFERENCE = HoldId("5" * 32)
 
 
-async def test_a_hold_lives_and_ends_on_the_record(region: RegionStore) -> None:
-    async with ward(region) as it:
+async def test_a_hold_lives_and_ends_on_the_record(shared_region: RegionStore) -> None:
+    async with ward(shared_region) as it:
         held = await it.register.place(on(it.account), NORA)
         assert await it.another_register().on(it.account) == (held,)
         await it.register.propose_end(held.id, NORA, "settled")
@@ -72,8 +72,8 @@ async def test_placing_again_under_the_same_reference_completes_what_was_begun(r
             await it.register.place(on(AccountId.new()), NORA, reference=REFERENCE)
 
 
-async def test_a_release_that_the_log_does_not_take_does_not_happen(region: RegionStore) -> None:
-    async with ward(region) as it:
+async def test_a_release_that_the_log_does_not_take_does_not_happen(shared_region: RegionStore) -> None:
+    async with ward(shared_region) as it:
         held = await it.register.place(on(it.account), NORA)
         await it.register.propose_end(held.id, NORA, "settled")
         it.ledger.refuse = LogUnavailable("no answer")
@@ -102,8 +102,8 @@ async def test_a_register_that_cannot_be_read_says_so(region: RegionStore) -> No
             await it.register.on(it.account)
 
 
-async def test_a_document_that_says_more_than_we_know_is_corrupt(region: RegionStore) -> None:
-    async with ward(region) as it:
+async def test_a_document_that_says_more_than_we_know_is_corrupt(shared_region: RegionStore) -> None:
+    async with ward(shared_region) as it:
         held = await it.register.place(on(it.account), NORA)
         body = write_hold(held)
         assert read_hold("k", body) == held
