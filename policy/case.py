@@ -6,8 +6,9 @@ by an authority of the state that it names, does that authority hold the office 
 
 from __future__ import annotations
 
+from calendar import monthrange
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, final
 
 from policy.assessment import Circumstances, Finding, FindingCode, Setting, rfc3339
@@ -113,7 +114,21 @@ def _in_force(case: Case) -> Finding:
         return Finding(
             FindingCode.IN_FORCE, False, f"the order expired at {rfc3339(order.expires_at)}", source
         )
+    instrument = case.instrument
+    if instrument is not None and instrument.void_unless_served_within_months is not None:
+        void_from = _months_later(order.issued_at, instrument.void_unless_served_within_months)
+        if case.received_at >= void_from:
+            detail = f"the order came after {rfc3339(void_from)}: not served in time, it is void"
+            return Finding(FindingCode.IN_FORCE, False, detail, instrument.citation.source)
     return Finding(FindingCode.IN_FORCE, True, "the order is in force", source)
+
+
+def _months_later(moment: datetime, months: int) -> datetime:
+    """The first moment after "the period of `months` months beginning with the day" of `moment`."""
+    year, month = divmod(moment.year * 12 + moment.month - 1 + months, 12)
+    last = monthrange(year, month + 1)[1]
+    day = datetime(year, month + 1, min(moment.day, last), tzinfo=UTC)
+    return day if moment.day <= last else day + timedelta(days=1)
 
 
 def _signature(case: Case) -> Finding:

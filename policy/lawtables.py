@@ -17,6 +17,7 @@ from policy.rules import (
     AtExpiry,
     Blocking,
     Citation,
+    CountedFrom,
     Dates,
     Deadline,
     Deed,
@@ -124,6 +125,7 @@ def _instrument(table: Table, home: Jurisdiction | None, prefix: str) -> Instrum
         opens=table.word("opens", Opens),
         membership=table.text("membership") if table.has("membership") else None,
         dates=_dates(table),
+        void_unless_served_within_months=table.count("void_unless_served_within_months"),
         grants=_grants(table),
         deadline=_deadline(sub) if (sub := table.table("deadline")) else None,
         enforcing_authority=_enforcing(sub) if (sub := table.table("enforcing_authority")) else None,
@@ -233,6 +235,7 @@ def _enforcing(table: Table) -> EnforcingAuthority:
 def _preservation(table: Table) -> Preservation:
     rule = Preservation(
         lasts=table.required_span(""),
+        counted_from=table.word("counted_from", CountedFrom),
         extension=table.span("extension_"),
         extensions=table.count("extensions"),
         at_expiry=table.word("at_expiry", AtExpiry),

@@ -1,4 +1,7 @@
-"""What is owed next, and by when. Every clock starts at `received_at`, except a validation's.
+"""What is owed next, and by when.
+
+Every clock starts at `received_at`, except those that a statute starts when the order is made:
+an emergency's validation, and a Canadian preservation.
 
 Also the one rule under which a valid order waits: the notification of the enforcing authority.
 """
@@ -13,7 +16,7 @@ from policy.assessment import EnforcingAnswer, Finding, FindingCode, Obligation,
 from policy.carriage import Carriage
 from policy.case import Case
 from policy.order import DataCategory
-from policy.rules import AtExpiry, Deed, EnforcingAuthority, Instrument
+from policy.rules import AtExpiry, CountedFrom, Deed, EnforcingAuthority, Instrument
 
 
 @final
@@ -129,7 +132,8 @@ def _preservation(case: Case, instrument: Instrument, owed: list[Obligation]) ->
     rule = instrument.preservation
     if rule is None:
         return
-    due, source = case.received_at + rule.lasts, rule.citation.source
+    start = case.received_at if rule.counted_from is CountedFrom.RECEIPT else case.order.issued_at
+    due, source = start + rule.lasts, rule.citation.source
     owed.append(Obligation(ObligationCode.PRESERVE, case.received_at, "preserve without delay", source))
     if rule.at_expiry is AtExpiry.DESTROY:
         detail = "destroy the preserved copy then, unless another order keeps it"

@@ -38,6 +38,13 @@ class AtExpiry(StrEnum):
     DESTROY = "destroy"
 
 
+class CountedFrom(StrEnum):
+    """The day from which a preservation runs."""
+
+    RECEIPT = "receipt"
+    ISSUE = "issue"
+
+
 class JurisdictionKind(StrEnum):
     """A state; a union whose law holds in its members; or what is the same anywhere."""
 
@@ -133,6 +140,7 @@ class Preservation:
     """How long data is kept, how often that may be prolonged (None: without limit), and then what."""
 
     lasts: timedelta
+    counted_from: CountedFrom
     extension: timedelta | None
     extensions: int | None
     at_expiry: AtExpiry
@@ -173,6 +181,7 @@ class Instrument:
     opens: Opens
     membership: str | None
     dates: Dates
+    void_unless_served_within_months: int | None
     grants: tuple[Grant, ...]
     deadline: Deadline | None
     enforcing_authority: EnforcingAuthority | None

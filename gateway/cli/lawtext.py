@@ -87,9 +87,11 @@ def show_instrument(item: Instrument) -> Iterator[str]:
     """One instrument with every figure it has."""
     yield ""
     yield f"{item.id}  {item.name}"
+    served = item.void_unless_served_within_months
     lines = [
         f"statute: {item.statute}",
         f"obliges to {item.deed}; opens by {item.opens}; {item.dates}",
+        *([f"void unless served within {served} months"] if served else []),
         f"binds: {item.binds}",
         *(f"note: {note}" for note in item.notes),
     ]
@@ -115,7 +117,9 @@ def show_instrument(item: Instrument) -> Iterator[str]:
             times = f", {kept.extensions} time(s)" if kept.extensions else ", renewable"
             more = f", prolonged by {_span(kept.extension)}{times}"
         yield from _rule(
-            f"preserves for {_span(kept.lasts)}{more}; then: {kept.at_expiry}", [], kept.citation
+            f"preserves for {_span(kept.lasts)} from {kept.counted_from}{more}; then: {kept.at_expiry}",
+            [],
+            kept.citation,
         )
     if item.notice:
         delay = f" (delay {_span(item.notice.delay)})" if item.notice.delay else ""

@@ -32,7 +32,7 @@ USUAL: dict[str, Any] = {
 _GONE = object()
 
 
-def _scenario(changes: dict[str, object]) -> dict[str, Any]:
+def _scenario(changes: dict[str, object]) -> Any:
     """USUAL with dotted keys changed, or taken away."""
     scenario: Any = copy.deepcopy(USUAL)
     for dotted, value in changes.items():
