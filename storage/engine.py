@@ -75,7 +75,7 @@ def verdict(error: BaseException) -> Verdict:
             return Verdict.AGAIN
         case 400 if "RequestTimeout" in text:
             return Verdict.AGAIN
-        case int() if 400 <= status < 500:
+        case int() if 300 <= status < 500:  # a redirect too: nothing follows mail to another host
             return Verdict.REJECTED
         case _:
             return Verdict.AGAIN

@@ -21,12 +21,13 @@ import asyncio
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar, final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from policy.geography import Region
-from storage.control import error_code, kms_client, raise_ours, s3_client
+from storage.control import NotTheEngine, error_code, kms_client, raise_ours, s3_client
 from storage.errors import FenceBroken
 from storage.keyservice import KeyFile, KeyService, Kms
 from storage.settings import KeyFileSettings, KmsSettings, RegionSettings
@@ -80,6 +81,14 @@ class Marker:
             if value != expected:
                 return f"says {name} {value!r}, expected {expected!r}"
         return None
+
+
+def read_marker(client: S3Client, bucket: str) -> bytes:
+    """The marker's octets. Raises ClientError, BotoCoreError."""
+    answer = client.get_object(Bucket=bucket, Key=MARKER)
+    if not answer.get("ETag"):
+        raise NotTheEngine(operation="GetObject")
+    return answer["Body"].read()
 
 
 _MINT: Final = object()
@@ -224,9 +233,7 @@ class _BucketChecks:
         return found == expected, f"{found}" if found == expected else f"{found}, expected {expected}"
 
     def marker(self) -> tuple[bool, str]:
-        body = self._unless(
-            {"NoSuchKey"}, lambda: self._client.get_object(Bucket=self._name, Key=MARKER)["Body"].read()
-        )
+        body = self._unless({"NoSuchKey"}, partial(read_marker, self._client, self._name))
         if body is None:
             return False, f"no {MARKER}, expected one made by `situs region provision`"
         difference = self._marker.difference(body)

@@ -23,7 +23,17 @@ from storage.identity import Clock, utc_now
 from storage.keyring import Keyholder, Keyring, create_keyring
 from storage.keyservice import KeyFile
 from storage.objects import Bucket
-from storage.proof import MARKER, US_EAST_1, Check, Marker, Provisioned, checks, open_key_service, prove
+from storage.proof import (
+    MARKER,
+    US_EAST_1,
+    Check,
+    Marker,
+    Provisioned,
+    checks,
+    open_key_service,
+    prove,
+    read_marker,
+)
 from storage.settings import KeyFileSettings, KmsSettings, RegionSettings
 
 if TYPE_CHECKING:
@@ -83,7 +93,7 @@ def _engine(what: str, act: Callable[[], bool]) -> bool:
 def _is_ours(client: S3Client, name: str, marker: Marker) -> bool:
     """False where there is no such bucket. Raises FenceBroken where it is not this region's."""
     try:
-        body = client.get_object(Bucket=name, Key=MARKER)["Body"].read()
+        body: bytes | None = read_marker(client, name)
     except ClientError as error:
         match error_code(error):
             case "NoSuchBucket":

@@ -89,6 +89,7 @@ class FaultProxy:
         self._connections: Final[set[asyncio.Task[None]]] = set()
         self._server: asyncio.Server | None = None
         self.endpoint = ""
+        self.redirect_to: str | None = None  # every request gets a 307 to here
 
     def fail(
         self,
@@ -100,6 +101,10 @@ class FaultProxy:
     ) -> None:
         """Let the next `times` requests that match go wrong."""
         self._plans.append(_Plan(fault, moment, when, times))
+
+    def fail_from(self, fault: Fault, number: int) -> None:
+        """Let every request go wrong, before it took effect, once `number` have been recorded."""
+        self.fail(fault, when=lambda _: len(self.requests) > number, times=1_000_000)
 
     def heal(self) -> None:
         """Forget all faults that have not happened yet."""
@@ -141,6 +146,11 @@ class FaultProxy:
         head = await reader.readuntil(b"\r\n\r\n")
         request = await _read_request(head, reader, writer)
         self.requests.append(request)
+        if self.redirect_to is not None:
+            where = f"Location: {self.redirect_to}{request.path}\r\n"
+            writer.write(f"HTTP/1.1 307 Temporary Redirect\r\n{where}Content-Length: 0\r\n\r\n".encode())
+            await writer.drain()
+            return True
         plan = self._due(request)
         if plan is None or plan.moment is Moment.AFTER:
             answer = await self._ask_engine(head, request.body)
