@@ -5,6 +5,7 @@ Nothing here decides anything. What is opened is closed in reverse, by one exit 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final, final
@@ -35,6 +36,7 @@ class House:
         self.directory: Final = directory
         self.clock: Final = clock
         self._stack: Final = stack
+        self._opening: Final = asyncio.Lock()
         self._chambers: Final[dict[RegionCode, Chamber]] = {}
 
     @classmethod
@@ -58,15 +60,17 @@ class House:
 
         Raises Unavailable while the region is down, ConfigError for an unusable key of its log.
         """
-        if code not in self._chambers:
-            if code not in self.config.serves:
-                raise ConfigError(f"{self.config.path}: serves: region {code} is not served here")
-            store = self.ground.control_plane(self.ground.provisioned(code))
-            signer = read_signer(self.config, code)
-            pseudonyms = Pseudonyms(read_key(self.config.audit[code].pseudonym_key_file))
-            log = await self._stack.enter_async_context(await AuditLog.open(store.audit, code, signer))
-            self._chambers[code] = Chamber(store, Vault(store), log, pseudonyms)
-        return self._chambers[code]
+        # One log for each region of a process, however many ask at once: two would fence each other.
+        async with self._opening:
+            if code not in self._chambers:
+                if code not in self.config.serves:
+                    raise ConfigError(f"{self.config.path}: serves: region {code} is not served here")
+                store = self.ground.control_plane(self.ground.provisioned(code))
+                signer = read_signer(self.config, code)
+                pseudonyms = Pseudonyms(read_key(self.config.audit[code].pseudonym_key_file))
+                log = await self._stack.enter_async_context(await AuditLog.open(store.audit, code, signer))
+                self._chambers[code] = Chamber(store, Vault(store), log, pseudonyms)
+            return self._chambers[code]
 
     async def office(self) -> Office:
         """What the disclosure gateway needs. Raises as `chamber` does, and for an unusable law or trust."""

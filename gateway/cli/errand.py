@@ -9,6 +9,7 @@ from typing import TypeVar
 from gateway.cli.outcome import AnswerIsNo, UsageFault
 from gateway.config import Config
 from gateway.house import House
+from gateway.logs import configure_logs
 from policy.address import Address, AddressError
 from policy.geography import RegionCode
 from storage.audit.entry import Entry, Event
@@ -19,7 +20,8 @@ _T = TypeVar("_T")
 
 
 def run(config: Config, work: Callable[[House], Awaitable[_T]]) -> _T:
-    """Open the house, do the work, and close it again."""
+    """Open the house, do the work, and close it again. Logs go to standard error."""
+    configure_logs(json=False)
 
     async def inside() -> _T:
         async with House.open(config) as house:
