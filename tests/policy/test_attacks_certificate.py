@@ -4,12 +4,16 @@ asks OpenSSL and pyhanko-certvalidator about the same paths.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from asn1crypto import crl as asn1_crl
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, rsa, x25519
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
 
 from gateway.demo.certificates import (
@@ -17,6 +21,7 @@ from gateway.demo.certificates import (
     Extensions,
     PrivateKey,
     ca_extensions,
+    distinguished_name,
     key_usage,
     leaf_extensions,
     revocation,
@@ -32,6 +37,7 @@ from tests.policy.pki import (
     claims,
     forge,
     judge,
+    police,
     realm,
     trust,
     usual_trust,
@@ -176,22 +182,23 @@ def test_an_unknown_critical_extension() -> None:
     assert verify(signer.sign(claims()), trust(realm("IE").lists(signer)))
 
 
-def _weak_keys() -> dict[str, PrivateKey]:
-    return {
-        "RSA-1024": rsa.generate_private_key(65537, 1024),
-        "RSA e=3": rsa.generate_private_key(3, 2048),
-        "P-224": ec.generate_private_key(ec.SECP224R1()),
-        "P-521": ec.generate_private_key(ec.SECP521R1()),
-        "secp256k1": ec.generate_private_key(ec.SECP256K1()),
-        "brainpool": ec.generate_private_key(ec.BrainpoolP256R1()),
-    }
+WEAK_KEYS: dict[str, tuple[Callable[[], PrivateKey], str, str]] = {
+    "RSA-1024": (lambda: rsa.generate_private_key(65537, 1024), "PS256", "RSA of 2048 to 8192 bits"),
+    "RSA e=3": (lambda: rsa.generate_private_key(3, 2048), "PS256", "exponent of at least 65537"),
+    "P-224": (lambda: ec.generate_private_key(ec.SECP224R1()), "ES256", "P-256, P-384 or Ed25519"),
+    "P-521": (lambda: ec.generate_private_key(ec.SECP521R1()), "ES512", "P-256, P-384 or Ed25519"),
+    "secp256k1": (lambda: ec.generate_private_key(ec.SECP256K1()), "ES256K", "P-256, P-384 or Ed25519"),
+    "brainpool": (lambda: ec.generate_private_key(ec.BrainpoolP256R1()), "ES256", "P-256, P-384 or Ed25519"),
+}
 
 
-@pytest.mark.parametrize("kind", ["RSA-1024", "RSA e=3", "P-224", "P-521", "secp256k1", "brainpool"])
+@pytest.mark.parametrize("kind", WEAK_KEYS)
 def test_a_weak_key(kind: str) -> None:
-    signer = realm("IE").signer(kind, key=_weak_keys()[kind])
-    order = forge(judge("IE").header() | {"x5c": _x5c_of(signer)}, claims(), judge("IE"))
-    refused(order, 3, listed=trust(realm("IE").lists(signer)))
+    make, algorithm, rule = WEAK_KEYS[kind]
+    signer = realm("IE").signer(kind, key=make())
+    header = judge("IE").header() | {"alg": algorithm, "x5c": _x5c_of(signer)}
+    order = forge(header, claims(), signer)  # truly signed with it
+    assert rule in refused(order, 3, listed=trust(realm("IE").lists(signer)))
 
 
 @pytest.mark.parametrize("kind", ["DSA", "Ed448", "X25519"])
@@ -212,8 +219,12 @@ def _x5c_of(signer: Signer) -> list[str]:
 
 
 def test_a_weak_ca_key() -> None:
-    for key in (rsa.generate_private_key(65537, 1024), ec.generate_private_key(ec.SECP224R1())):
-        refused_path(below(realm("IE").root.subordinate("weak", MADE, key=key)))
+    for kind in ("RSA-1024", "RSA e=3", "P-224", "secp256k1"):
+        make, _, _ = WEAK_KEYS[kind]
+        assert "the CA CN=weak" in refused_path(below(realm("IE").root.subordinate("weak", MADE, key=make())))
+        anchor = CertificateAuthority.root("weak root", MADE, key=make())
+        with pytest.raises(TrustError, match="the anchor's key"):
+            trust(JurisdictionTrust((anchor.certificate,), (), ()))
 
 
 def test_a_chain_out_of_order_or_with_a_stranger_in_it() -> None:
@@ -372,6 +383,50 @@ def test_a_crl_that_does_not_speak_for_every_certificate(extension: tuple[x509.E
         with_crls(realm("IE").crls()[0], crl)
 
 
+def test_a_crl_entry_with_a_critical_extension() -> None:
+    """An entry of an indirect CRL, or of a kind that nobody here can read (RFC 5280 5.3)."""
+    entry = (
+        x509.RevokedCertificateBuilder()
+        .serial_number(1)
+        .revocation_date(NOW)
+        .add_extension(
+            x509.CertificateIssuer([x509.DirectoryName(distinguished_name("other"))]), critical=True
+        )
+        .build()
+    )
+    with pytest.raises(TrustError, match=r"RFC 5280 5\.3"):
+        with_crls(*realm("IE").crls(issuing=[entry]))
+
+
+def _rewritten(change: Callable[[asn1_crl.CertificateList], None], digest: hashes.HashAlgorithm) -> Trust:
+    """The issuing CA's CRL with its octets changed and truly signed again."""
+    genuine = realm("IE").crls()[1].public_bytes(Encoding.DER)
+    parsed = asn1_crl.CertificateList.load(genuine)
+    change(parsed)
+    key = realm("IE").issuing.key
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    parsed["signature"] = key.sign(parsed["tbs_cert_list"].dump(force=True), ec.ECDSA(digest))
+    return with_crls(realm("IE").crls()[0], x509.load_der_x509_crl(parsed.dump(force=True)))
+
+
+def test_a_crl_that_does_not_say_when_the_next_is_due() -> None:
+    def endless(parsed: asn1_crl.CertificateList) -> None:
+        del parsed["tbs_cert_list"]["next_update"]
+
+    assert _rewritten(lambda parsed: None, hashes.SHA256())
+    with pytest.raises(TrustError, match="nextUpdate"):
+        _rewritten(endless, hashes.SHA256())
+
+
+def test_a_crl_signed_over_sha_1() -> None:
+    def weak(parsed: asn1_crl.CertificateList) -> None:
+        for algorithm in (parsed["tbs_cert_list"]["signature"], parsed["signature_algorithm"]):
+            algorithm["algorithm"] = "sha1_ecdsa"
+
+    with pytest.raises(TrustError, match="SHA-256, SHA-384 or SHA-512"):
+        _rewritten(weak, hashes.SHA1())
+
+
 def test_a_ca_that_two_jurisdictions_list() -> None:
     ireland, america = realm("IE").lists(judge("IE")), realm("US").lists(judge("US"))
     both = replace(america, anchors=(*america.anchors, *ireland.anchors))
@@ -385,9 +440,26 @@ def test_an_authority_that_two_jurisdictions_list() -> None:
         Trust({realm("IE").jurisdiction: ireland, realm("US").jurisdiction: america})
 
 
-def test_an_anchor_that_is_no_ca() -> None:
-    with pytest.raises(TrustError, match="an anchor is a CA"):
-        trust(JurisdictionTrust((judge("IE").cert,), (), ()))
+@pytest.mark.parametrize(
+    "extensions",
+    [
+        leaf_extensions(judge("IE").key),
+        (ca_extensions(None)[0], (key_usage("crl_sign"), True)),
+        ((x509.BasicConstraints(ca=False, path_length=None), True), ca_extensions(None)[1]),
+        ca_extensions(None)[:1],
+        ca_extensions(None)[1:],
+    ],
+    ids=["a leaf", "no keyCertSign", "no CA", "no keyUsage", "no basicConstraints"],
+)
+def test_an_anchor_that_is_no_ca(extensions: Extensions) -> None:
+    anchor = realm("IE").root.subordinate("anchor", MADE, extensions=extensions).certificate
+    with pytest.raises(TrustError, match=r"an anchor (is a CA|has basicConstraints)"):
+        trust(JurisdictionTrust((anchor,), (), ()))
+
+
+def test_a_key_that_one_jurisdiction_lists_twice() -> None:
+    with pytest.raises(TrustError, match="IE court: this key is listed twice"):
+        trust(realm("IE").lists(judge("IE"), replace(judge("IE"), roles=police("IE").roles)))
 
 
 def test_a_cross_certificate_moves_no_authority_to_another_jurisdiction() -> None:

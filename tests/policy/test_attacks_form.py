@@ -5,6 +5,7 @@ Each must end in MalformedOrder, which names the field, before any key or certif
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from policy import jws
 from policy.strict_json import MAX_DEPTH
 from policy.verification import MalformedOrder, read_order
-from tests.policy.pki import b64, claims, forge, general, judge, parts, unb64
+from tests.policy.pki import b64, claims, forge, general, judge, parts, realm, unb64
 
 
 def malformed(order: str | bytes) -> MalformedOrder:
@@ -91,6 +92,27 @@ def test_a_certificate_in_base64url_or_with_octets_after_it() -> None:
         assert malformed(forge(header(x5c=[bent, *rest]), claims(), judge("IE"))).field.endswith("x5c[0]")
 
 
+def test_a_certificate_in_a_second_spelling() -> None:
+    """Base64 whose unused bits are not zero (RFC 4648 3.5) decodes to the same certificate."""
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    signer = judge("IE")
+    while not signer.header()["x5c"][0].endswith("="):  # a length that leaves unused bits
+        signer = realm("IE").signer("another court")
+    first, *rest = signer.header()["x5c"]
+    digits = first.rstrip("=")
+    bent = digits[:-1] + alphabet[alphabet.index(digits[-1]) + 1] + first[len(digits) :]
+    assert base64.b64decode(bent) == base64.b64decode(first)
+    fault = malformed(forge(signer.header() | {"x5c": [bent, *rest]}, claims(), signer))
+    assert fault.field == "signatures[0].header.x5c[0]"
+
+
+def test_a_chain_of_seven() -> None:
+    first, *rest = header()["x5c"]
+    assert read_order(forge(header(x5c=[first, *rest * 5]), claims(), judge("IE")))
+    fault = malformed(forge(header(x5c=[first, *rest * 6]), claims(), judge("IE")))
+    assert str(fault).startswith("signatures[0].header.x5c: a list of 1 to 6 certificates")
+
+
 def test_duplicate_json_keys_in_the_payload() -> None:
     twice = json.dumps(claims())[:-1] + ', "issuer_role": "judge"}'
     fault = malformed(forge(header(), twice.encode(), judge("IE")))
@@ -127,8 +149,8 @@ def test_duplicate_json_keys_in_the_outer_object() -> None:
 
 def test_a_detached_payload() -> None:
     head, _, signature = parts(compact())
-    assert malformed(f"{head}..{signature}").field == "payload"
-    assert malformed(general("", (head, signature))).field == "payload"
+    for empty in (f"{head}..{signature}", general("", (head, signature))):
+        assert str(malformed(empty)) == "payload: a detached payload is not accepted"
     assert malformed(json.dumps({"signatures": [{"protected": head, "signature": signature}]})).field == (
         "order.payload"
     )
@@ -189,7 +211,8 @@ def test_a_header_just_over_its_limit() -> None:
 
 def test_a_payload_and_a_signature_just_over_their_limits() -> None:
     head, payload, signature = parts(compact())
-    assert malformed(f"{head}.{'A' * (jws.MAX_PAYLOAD + 4)}.{signature}").field == "payload"
+    too_long = malformed(f"{head}.{'A' * (jws.MAX_PAYLOAD + 4)}.{signature}")
+    assert str(too_long) == f"payload: at most {jws.MAX_PAYLOAD} octets are read"
     assert malformed(f"{head}.{payload}.{'A' * (jws.MAX_SIGNATURE + 4)}").field == "signatures[0].signature"
 
 
