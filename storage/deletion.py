@@ -24,9 +24,11 @@ from typing import TYPE_CHECKING, Final, final
 from policy.hold import Hold, HoldId, Item, Mailbox, forbidding
 from policy.hold_query import Traffic
 from storage.errors import Rejected, Unavailable
+from storage.flags import FLAGS
 from storage.holds import HoldRegister
 from storage.identity import AccountId, MessageId
 from storage.intents import Declared
+from storage.labels import LABELS
 from storage.objects import PAGE
 from storage.tombstones import TOMBSTONES
 from storage.versions import Version, Versions
@@ -86,6 +88,9 @@ class Outcome:
         """The holds that kept anything back."""
         return tuple(sorted({hold for back in self.held for hold in back.holds}))
 
+
+# What lies beside a message under its name, and goes after it.
+_BESIDE: Final = (TOMBSTONES, LABELS, FLAGS)
 
 _MINT: Final = object()
 
@@ -230,7 +235,7 @@ class Eraser:
 
 
 def _is_data(version: Version) -> bool:
-    return not version.is_marker and not version.key.startswith(TOMBSTONES)
+    return not version.is_marker and not version.key.startswith(_BESIDE)
 
 
 def _batches(candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, ...]]:

@@ -12,14 +12,15 @@ from typing import Final, final
 from storage.identity import AccountId, IdentityError
 
 # <folder>/<account>/...
-ACCOUNT_FOLDERS: Final = frozenset({"accounts", "mail", "folders", "deleted", "deleting"})
+ACCOUNT_FOLDERS: Final = frozenset({"accounts", "mail", "folders", "deleted", "deleting", "labels", "flags"})
 # <folder>/...: the region's own, sealed to its own keys or without anything personal
 REGION_FOLDERS: Final = frozenset(
     {"situs", "directory", "uncopied", "operators", "orders", "disclosures", "packages", "records", "repeats"}
+    | {"retention", "sweeps", "erasures", "moves"}
 )
-# holds/<account>/... are the account's, holds/wide/... and holds/index/... the region's
+# holds/<account>/... are the account's, the others the region's
 _HOLDS: Final = "holds"
-_REGION_HOLDS: Final = frozenset({"wide", "index"})
+_REGION_HOLDS: Final = frozenset({"wide", "index", "coverage"})
 AUDIT_FOLDERS: Final = frozenset({"situs", "log", "lock", "staging"})
 
 
