@@ -118,7 +118,10 @@ async def test_one_token_of_two_people_is_nobodys(gate: Gate) -> None:
 
 
 @pytest.mark.parametrize(
-    "header", [None, "", "Bearer", "bearer", "Basic x", "Bearer a b", f"Bearer x{TOKEN.text}"]
+    "header",
+    [None, "", "Bearer", "bearer", "Basic x", "Bearer a b", f"Bearer x{TOKEN.text}"],
+    # The token is a new one in each process, and xdist compares the names of tests between them.
+    ids=["none", "empty", "Bearer", "bearer", "Basic", "two words", "a letter too many"],
 )
 async def test_what_is_no_token_reads_nothing(gate: Gate, header: str | None) -> None:
     with pytest.raises(Unauthenticated):
