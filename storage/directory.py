@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import timedelta
 from typing import Final, final
 
@@ -318,10 +318,8 @@ class Directory(Lookup):
             return
         name = self.book.key.of_domain(domain)
         if await self.book.held(name) is None:
-            try:
+            with suppress(Conflict):  # somebody's account was faster to be the domain's first
                 await self.book.write(name, DomainRecord(postmaster=first), None)
-            except Conflict:
-                log.info("directory.domain_made_elsewhere")
         self._domains.add(domain)
 
     def _store(self, home: RegionCode) -> RegionStore:
