@@ -62,6 +62,7 @@ class Versions:
         settings = replace(store.settings, deadline_seconds=min(_DEADLINE, store.settings.deadline_seconds))
         self._client: Final = s3_client(settings, connections=_THREADS)
         self._bucket: Final = store.settings.bucket
+        self.region: Final = store.region.code
         self._pool: Final = ThreadPoolExecutor(_THREADS, thread_name_prefix="versions")
         self._seeks: bool | None = None
         self.at_once: Final = _THREADS  # how many requests are worth having in flight
