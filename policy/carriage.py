@@ -14,7 +14,7 @@ from policy.assessment import Finding, FindingCode, rfc3339
 from policy.case import Case
 from policy.order import DataCategory, IssuerRole, Offence, Timespan
 from policy.rules import Citation, Deed, Grant, Instrument, OffenceTest
-from policy.ways import Way
+from policy.ways import Way, WayKind
 
 _BOUND_IN_TIME: Final = frozenset({DataCategory.TRAFFIC, DataCategory.CONTENT})
 _BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -23,10 +23,16 @@ _BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
 @final
 @dataclass(slots=True)
 class Carriage:
-    """What is carried, by which rules, and until when a missing validation may follow."""
+    """What is carried, by which rules, and until when a missing validation may follow.
+
+    What is carried by being taken up alone (`by_own_force` is False) is the storage state's order:
+    its clock is the one that the authority which took it up has set.
+    """
 
     categories: set[DataCategory] = field(default_factory=set)
     notifiable: set[DataCategory] = field(default_factory=set)
+    taken_up_by: Citation | None = None
+    by_own_force: bool = False
     findings: list[Finding] = field(default_factory=list)
     citations: list[Citation] = field(default_factory=list)
     validation_due: datetime | None = None
@@ -46,6 +52,8 @@ def carry(case: Case, instrument: Instrument, ways: list[Way]) -> Carriage:
     """Judge each requested category, in the order of the law's own list."""
     carriage = Carriage()
     memo: dict[tuple[int, int], _Tested] = {}
+    if not case.requested:
+        carriage.findings.append(Finding(FindingCode.CATEGORY, False, "nothing is requested", "the request"))
     for category in DataCategory:
         if category not in case.requested:
             continue
@@ -84,8 +92,12 @@ def _carried(
     if not tested.ok or not _in_time(case, grant, category, carriage):
         return False
     carriage.categories.add(category)
-    if way.of_union:
+    if way.kind is WayKind.UNION:
         carriage.notifiable.add(category)
+    if way.kind is WayKind.RECOGNITION:
+        carriage.taken_up_by = way.citation
+    else:
+        carriage.by_own_force = True
     if tested.validation_due is not None:
         carriage.validation_due, carriage.validation_source = tested.validation_due, grant.citation.source
     for citation in (way.citation, grant.citation):

@@ -105,7 +105,7 @@ def _answered(
     if not carried:
         return _refused(case, findings, (reply,) if reply else (), None)
     owed = obligations(case, instrument, carriage, notification)
-    findings += remarks(instrument)
+    findings += remarks(instrument, carriage)
     findings += _unconfirmed(case, instrument, carriage)
     waits = notification is not None and notification.waits_until is not None
     outcome = Outcome.PERMIT

@@ -71,7 +71,7 @@ def obligations(
     owed: list[Obligation] = []
     if instrument.deed is Deed.PRESERVE:
         _preservation(case, instrument, owed)
-    else:
+    elif carriage.by_own_force:
         _production(case, instrument, owed)
     if carriage.validation_due is not None:
         detail = "without a validation by then the order is withdrawn, and what was handed over is deleted"
@@ -87,7 +87,7 @@ def obligations(
             # Art. 10(1): on receipt the data is preserved meanwhile.
             detail = "keep the data from the moment the order came until it is produced or refused"
             owed.append(Obligation(ObligationCode.PRESERVE, case.received_at, detail, source))
-    if instrument.notice is not None and instrument.notice.delay is not None:
+    if instrument.notice is not None and instrument.notice.delay is not None and carriage.by_own_force:
         due = case.received_at + instrument.notice.delay
         detail = "a delay of notice ends, unless it is renewed"
         owed.append(Obligation(ObligationCode.NOTICE_DELAY, due, detail, instrument.notice.citation.source))
@@ -104,10 +104,15 @@ def incomplete(case: Case, instrument: Instrument) -> Obligation | None:
     return Obligation(ObligationCode.FORM_3, case.received_at + rule.within, detail, rule.citation.source)
 
 
-def remarks(instrument: Instrument) -> list[Finding]:
+def remarks(instrument: Instrument, carriage: Carriage) -> list[Finding]:
     """What counsel should read beside the clocks: notice, and a deadline that the process sets."""
     found: list[Finding] = []
-    deadline, notice = instrument.deadline, instrument.notice
+    deadline, notice, taken_up = instrument.deadline, instrument.notice, carriage.taken_up_by
+    if taken_up is not None and not carriage.by_own_force:
+        if instrument.deed is Deed.PRODUCE:
+            detail = "the deadline, and any notice, is set by the authority that took the request up"
+            found.append(Finding(FindingCode.DEADLINE, True, detail, taken_up.source))
+        return found
     if deadline is not None and deadline.within is None:
         detail = "the deadline is set in the order itself"
         found.append(Finding(FindingCode.DEADLINE, True, detail, deadline.citation.source))

@@ -9,6 +9,7 @@ genuine its signature: that is the rule of the house (LAW.md, "The rule").
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import final
 
 from policy.assessment import Finding, FindingCode, rfc3339
@@ -19,6 +20,15 @@ from policy.rules import Agreement, Citation, Instrument, OffenceTest, Opens, Re
 _ALL: frozenset[DataCategory] = frozenset(DataCategory)
 
 
+class WayKind(Enum):
+    """Whose word gives the order its force at the place of storage."""
+
+    OWN = auto()
+    UNION = auto()
+    AGREEMENT = auto()
+    RECOGNITION = auto()
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class Way:
@@ -27,7 +37,7 @@ class Way:
     detail: str
     categories: frozenset[DataCategory]
     offence: OffenceTest | None
-    of_union: bool
+    kind: WayKind
     citation: Citation
 
 
@@ -74,12 +84,16 @@ def _direct(case: Case, instrument: Instrument, ways: list[Way], findings: list[
     """The ways that need no authority of the storage state. Returns why none is open, for the finding."""
     country, state = case.country, case.order.issuing_state
     if instrument.opens is Opens.RECOGNITION:
+        if state == country:
+            return (
+                f"{instrument.id} asks another state; an authority of {country} has its own instruments here"
+            )
         return f"{instrument.id} opens nothing in {country} until an authority of {country} has taken it up"
     if instrument.membership is not None:
         return _of_union(case, instrument, ways)
     if instrument.opens is Opens.ISSUE and instrument.home == country == state:
         detail = f"{instrument.id} is an instrument of {country}, where the mailbox is stored"
-        ways.append(Way(detail, _ALL, None, False, instrument.citation))
+        ways.append(Way(detail, _ALL, None, WayKind.OWN, instrument.citation))
         return ""
     for agreement in case.lawbook.agreements(country, instrument):
         _by_agreement(case, agreement, ways, findings)
@@ -112,7 +126,7 @@ def _of_union(case: Case, instrument: Instrument, ways: list[Way]) -> str:
     detail = (
         f"{membership.name} is law in {country}, so {instrument.id} of {state} is an instrument of its law"
     )
-    ways.append(Way(detail, _ALL, None, True, instrument.citation))
+    ways.append(Way(detail, _ALL, None, WayKind.UNION, instrument.citation))
     return ""
 
 
@@ -141,7 +155,9 @@ def _by_agreement(case: Case, agreement: Agreement, ways: list[Way], findings: l
         findings.append(Finding(FindingCode.TARGET, open_, detail, source))
         if not open_:
             return
-    ways.append(Way(agreement.name, agreement.categories, agreement.offence, False, agreement.citation))
+    ways.append(
+        Way(agreement.name, agreement.categories, agreement.offence, WayKind.AGREEMENT, agreement.citation)
+    )
 
 
 def _by_recognition(case: Case, instrument: Instrument, ways: list[Way], findings: list[Finding]) -> None:
@@ -157,7 +173,7 @@ def _by_recognition(case: Case, instrument: Instrument, ways: list[Way], finding
         findings.append(_recognition_finding(case, rule, taken_up))
         if taken_up:
             detail = f"an authority of {country} has taken up this request of {case.order.issuing_state}"
-            ways.append(Way(detail, rule.categories, None, False, rule.citation))
+            ways.append(Way(detail, rule.categories, None, WayKind.RECOGNITION, rule.citation))
 
 
 def _takes_part(case: Case, instrument: Instrument) -> bool:

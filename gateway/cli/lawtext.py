@@ -71,6 +71,8 @@ def show_law(law: Law, lawbook: Lawbook) -> Iterator[str]:
             dates = membership.states.get(law.code) if law.code else None
             if dates is not None:
                 yield f"    bound by {membership.name}, {dates}  [{membership.citation.source}]"
+                named = [item.id for item in other.instruments if item.membership == membership.id]
+                yield f"    so law here too: {', '.join(named)} (situs law show {other.code})"
     for instrument in law.instruments:
         yield from show_instrument(instrument)
     for membership in law.memberships:
