@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from gateway.ingress.limits import Limits, RspamdSettings, WhenUnreachable
 from policy.geography import GeographyError, Jurisdiction, Region, RegionCode
 from storage.region import KeyFileSettings, KmsSettings, RegionSettings
+from storage.settings import SIX_YEARS_IN_DAYS
 
 
 class ConfigError(Exception):
@@ -60,8 +61,10 @@ class _Region(_Section):
     audit_bucket: str
     access_key_id: str
     secret_access_key: str
+    audit_retention_days: Annotated[int, Field(ge=1, le=36500)] = SIX_YEARS_IN_DAYS
+    deadline_seconds: Annotated[float, Field(gt=0, le=30)] = 10.0
     gateway_url: str | None = None
-    keys: Annotated[_KeyFile | _Kms, Field(discriminator="service")]
+    keys: Annotated[_KeyFile | _Kms, Field(discriminator="service")] | None = None
     audit: _Audit
 
 
@@ -247,10 +250,10 @@ class _Reader:
         )
 
     def _region(self, name: str, section: _Region) -> RegionSettings:
-        keys: KeyFileSettings | KmsSettings
+        keys: KeyFileSettings | KmsSettings | None = None
         if isinstance(section.keys, _KeyFile):
             keys = KeyFileSettings(self._at(section.keys.path))
-        else:
+        elif section.keys is not None:
             keys = KmsSettings(section.keys.key_id, section.keys.endpoint)
         if section.bucket == section.audit_bucket:
             raise self._fault(f"regions.{name}.audit_bucket", "mail and audit log need buckets of their own")
@@ -262,6 +265,8 @@ class _Reader:
             access_key_id=section.access_key_id,
             secret_access_key=section.secret_access_key,
             key_service=keys,
+            audit_retention_days=section.audit_retention_days,
+            deadline_seconds=section.deadline_seconds,
         )
 
     def _mail(self, door: str, section: _Mail) -> MailSettings:

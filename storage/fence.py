@@ -235,10 +235,8 @@ class FenceWalk:
 
     def _page(self, bucket: str, key: str, version: str) -> ListObjectVersionsOutputTypeDef:
         try:
-            if version:
-                return self._client.list_object_versions(
-                    Bucket=bucket, KeyMarker=key, VersionIdMarker=version, MaxKeys=PAGE
-                )
-            return self._client.list_object_versions(Bucket=bucket, KeyMarker=key, MaxKeys=PAGE)
+            return self._client.list_object_versions(
+                Bucket=bucket, KeyMarker=key, VersionIdMarker=version, MaxKeys=PAGE
+            )
         except (ClientError, BotoCoreError) as error:
             raise_ours(error, f"{bucket}: the versions of all objects")

@@ -83,6 +83,7 @@ class FaultProxy:
         assert target.hostname is not None
         assert target.port is not None
         self._target: Final = (target.hostname, target.port)
+        self.engine_address: Final = f"{target.hostname}:{target.port}"
         self.requests: Final[list[Request]] = []
         self.failed: Final[list[Request]] = []
         self._plans: Final[list[_Plan]] = []
