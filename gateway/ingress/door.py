@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from pathlib import Path
 from typing import Final, final
 
 from gateway.ingress.dialect import Dialect
@@ -32,6 +33,7 @@ class Door:
         self._certificate: Final = certificate
         self._wires: Final[set[Wire]] = set()
         self._server: asyncio.Server | None = None
+        self._own_socket: Path | None = None  # one that was handed down is others' too
         self.port = 0
         """The TCP port that was given, or found; 0 for a UNIX socket."""
 
@@ -51,10 +53,12 @@ class Door:
         door = cls(reception, dialect, settings, certificate)
         loop = asyncio.get_running_loop()
         if sock is not None:
-            door._server = await loop.create_server(door._enter, sock=sock, backlog=_BACKLOG)
+            create = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
+            door._server = await create(door._enter, sock=sock, backlog=_BACKLOG)
         elif settings.unix is not None:
             door._server = await loop.create_unix_server(door._enter, str(settings.unix), backlog=_BACKLOG)
             settings.unix.chmod(settings.unix_mode)
+            door._own_socket = settings.unix
         else:
             door._server = await loop.create_server(
                 door._enter,
@@ -87,8 +91,8 @@ class Door:
         """
         assert self._server is not None
         self._server.close()
-        if self._settings.unix is not None:
-            self._settings.unix.unlink(missing_ok=True)
+        if self._own_socket is not None:
+            self._own_socket.unlink(missing_ok=True)
         limits = self._reception.limits
         for wire in self._wires:
             wire.stop()
