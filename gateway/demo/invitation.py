@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -22,7 +23,6 @@ def invite(card: Card, card_path: Path) -> str:
         f"import smtplib; smtplib.SMTP({host!r}, {port}).sendmail('you@elsewhere.example', [{target!r}], "
         f"'Subject: hello\\r\\n\\r\\nIt stays in Ireland.\\r\\n')"
     )
-    token = card.operator("intake", IRELAND).token
     places = "\n".join(
         f"  {region.country}  {code:<13} {region.endpoint}  bucket {region.bucket}  {card.home(code).address}"
         for code, region in card.regions.items()
@@ -43,14 +43,30 @@ Try:
 
   2. Bring a US warrant for it. It is refused, and told why, and what would open the mailbox.
 
-     curl -s -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' \\
-          -d @{shlex.quote(str(request))} {card.gateway}/v1/disclosures | {sys.executable} -m json.tool
+     {_post(card, request)} | {sys.executable} -m json.tool
 
   3. Verify the Irish log, where that refusal now stands.
 
      {situs} audit verify --region {IRELAND} --config {config}
 
 Ctrl-C stops everything."""
+
+
+def _post(card: Card, request: Path) -> str:
+    """A command that posts the request: curl's, or Python's on a machine without curl."""
+    token = card.operator("intake", IRELAND).token
+    if shutil.which("curl"):
+        return (
+            f"curl -s -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' \\\n"
+            f"          -d @{shlex.quote(str(request))} {card.gateway}/v1/disclosures"
+        )
+    post = (
+        f"import http.client as h; c = h.HTTPConnection({card.gateway.removeprefix('http://')!r}); "
+        f"c.request('POST', '/v1/disclosures', open({str(request)!r}), "
+        f"{{'Authorization': 'Bearer {token}', 'Content-Type': 'application/json'}}); "
+        "print(c.getresponse().read().decode())"
+    )
+    return shlex.join([sys.executable, "-c", post])
 
 
 def _us_request(card: Card, directory: Path) -> Path:

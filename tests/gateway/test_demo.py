@@ -15,6 +15,7 @@ import pytest
 
 from gateway.cli.demo import report
 from gateway.cli.outcome import AnswerIsNo
+from gateway.demo.invitation import invite
 from gateway.demo.plan import Doors
 from gateway.demo.scenes import SCENES, Step, play
 from gateway.demo.site import Engine, Site, open_site
@@ -191,3 +192,36 @@ def test_seaweedfs_keeps_its_mail_over_a_restart(tmp_path: Path) -> None:
 def test_a_report_without_a_failure_is_a_yes(demo: RunningDemo, capsys: pytest.CaptureFixture[str]) -> None:
     report([Step("one", True, "as it should be")], demo.card, as_json=True)
     assert json.loads(capsys.readouterr().out)["ok"] is True
+
+
+def test_the_refusal_can_be_shown_without_curl(
+    demo: RunningDemo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    text = invite(demo.card, tmp_path / "demo.json")
+    monkeypatch.undo()
+    (command,) = re.findall(r"^     (\S.*http\.client.*)$", text, re.M)
+    refused = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=True)
+    assert json.loads(refused.stdout)["status"] == 403
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ('deployment = "demo"', 'deployment = "other"', "deployment"),
+        ('country = "IE"', 'country = "FR"', "eu-west-1"),
+        ("situs-mail-ie", "situs-mail-nowhere", "situs-mail-nowhere"),
+        ("situs-audit-de", "situs-audit-nowhere", "situs-audit-nowhere"),
+    ],
+)
+def test_ground_that_is_not_as_configured_is_one_line_and_2(
+    demo: RunningDemo, old: str, new: str, named: str
+) -> None:
+    config = Path(demo.card.config)
+    changed = config.with_name("changed.toml")
+    changed.write_text(config.read_text().replace(old, new))
+    ended = situs("serve", "--config", str(changed))
+    assert ended.returncode == 2
+    assert named in ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1
+    assert ended.stdout == ""
