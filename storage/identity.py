@@ -98,9 +98,7 @@ class MessageIds:
 
     def issue(self, received_at: datetime) -> MessageId:
         """A fresh id for a message received at `received_at` (aware; cut to the millisecond)."""
-        milliseconds = (received_at - _EPOCH) // _MILLISECOND
-        if not 0 <= milliseconds < 1 << 48:
-            raise IdentityError(f"{received_at.isoformat()} lies outside the range of a UUIDv7")
+        milliseconds = _milliseconds(received_at)
         with self._lock:
             if milliseconds == self._milliseconds:
                 self._tail += 1 + secrets.randbits(32)
@@ -108,8 +106,28 @@ class MessageIds:
                 # The top bit starts clear: 2^41 more ids fit behind any first one.
                 self._milliseconds, self._tail = milliseconds, secrets.randbits(_TAIL_BITS - 1)
             tail = self._tail
-        rand_a, rand_b = tail >> 62, tail & ((1 << 62) - 1)
-        return MessageId(f"{milliseconds:012x}7{rand_a:03x}{(0b10 << 62) | rand_b:016x}")
+        return _composed(milliseconds, tail)
+
+
+def named_by(received_at: datetime, seed: bytes) -> MessageId:
+    """The id of a message whose name is to follow from what it is: `seed` in place of chance.
+
+    `seed` has at least 10 octets, evenly spread (RFC 9562 6.5 allows a hash for them). Raises
+    IdentityError for a time that no UUIDv7 can hold.
+    """
+    return _composed(_milliseconds(received_at), int.from_bytes(seed[:10]) & ((1 << _TAIL_BITS) - 1))
+
+
+def _milliseconds(moment: datetime) -> int:
+    milliseconds = (moment - _EPOCH) // _MILLISECOND
+    if not 0 <= milliseconds < 1 << 48:
+        raise IdentityError(f"{moment.isoformat()} lies outside the range of a UUIDv7")
+    return milliseconds
+
+
+def _composed(milliseconds: int, tail: int) -> MessageId:
+    rand_a, rand_b = tail >> 62, tail & ((1 << 62) - 1)
+    return MessageId(f"{milliseconds:012x}7{rand_a:03x}{(0b10 << 62) | rand_b:016x}")
 
 
 @final

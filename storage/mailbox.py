@@ -28,12 +28,21 @@ def message_key(account: AccountId, message: MessageId) -> str:
     return f"mail/{account}/{message}"
 
 
-async def append(home: RegionStore, located: Located, envelope: Envelope, content: bytes) -> MessageId:
+async def append(
+    home: RegionStore,
+    located: Located,
+    envelope: Envelope,
+    content: bytes,
+    *,
+    message: MessageId | None = None,
+) -> MessageId:
     """Seal one copy of a message to the account's keys and put it into its home.
 
     When this returns, the object is durable; when it raises, the message may be refused with
     a temporary failure, and the client's retry is a new object. `content` is the message with
     its trace header fields and CRLF line ends, and comes back octet for octet when it is opened.
+    `message` is the name for it where the caller has one that names this very message (an import
+    that may be run again): then what is there already is left as it is, and AlreadyExists raised.
 
     Raises FenceBroken for a store that is not the account's home, AccountSuspended and
     AccountClosed, IdentityError for a time that no UUIDv7 can hold, and Unavailable, Forbidden
@@ -45,14 +54,15 @@ async def append(home: RegionStore, located: Located, envelope: Envelope, conten
         raise AccountSuspended("the account takes no mail for now")
     if located.status is AccountStatus.CLOSED:
         raise AccountClosed("the account is closed")
-    message = _IDS.issue(envelope.received_at)
+    named = message is not None
+    message = message or _IDS.issue(envelope.received_at)
     key = message_key(located.account, message)
     if len(content) < _LONG_ENOUGH_FOR_A_THREAD:
         sealed = _seal(located, key, message, envelope, content)
     else:
         sealed = await asyncio.to_thread(_seal, located, key, message, envelope, content)
     # The key is of chance and this call's own: a retried put that finds it there found itself.
-    await home.mail.put_if_absent(key, sealed, legal_hold=located.legal_hold, fresh_key=True)
+    await home.mail.put_if_absent(key, sealed, legal_hold=located.legal_hold, fresh_key=not named)
     return message
 
 

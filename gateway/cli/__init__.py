@@ -21,6 +21,7 @@ _COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "directory": ("gateway.cli.directory", "directory", "Bring the regions' copies together."),
     "fence": ("gateway.cli.fence", "fence", "Prove that every object is at home."),
     "law": ("gateway.cli.law", "law", "Read the lawbook; explain a decision."),
+    "mail": ("gateway.cli.mail", "mail", "The owner's own mail, in and out."),
     "operator": ("gateway.cli.operator", "operator", "Who works at the gateway."),
     "order": ("gateway.cli.order", "order", "Sign and verify lawful orders."),
     "package": ("gateway.cli.package", "package", "Check a disclosure package."),

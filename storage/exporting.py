@@ -1,0 +1,71 @@
+"""The owner's own mail, out again (GDPR Art. 15 and 20): what the owner sees, and nothing that is hidden.
+
+What the owner has deleted is gone from the owner's view, even while a hold keeps it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Final, final
+
+from storage.errors import Corrupt
+from storage.flags import Flags, read_flags
+from storage.identity import MessageId
+from storage.in_order import in_order
+from storage.keyring import Keyholder, Keyring
+from storage.located import Located
+from storage.opening import Opener
+from storage.region import RegionStore
+from storage.tombstones import hidden
+
+_AT_ONCE: Final = 8
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """One message as it was received, octet for octet, with where its owner keeps it."""
+
+    message: MessageId
+    content: bytes
+    flags: Flags
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class NotExported:
+    """A message that could not be opened: an export says so, it does not leave it out in silence."""
+
+    message: MessageId
+    rule: str
+
+
+async def owners_mail(home: RegionStore, located: Located) -> AsyncIterator[Exported | NotExported]:
+    """Every message that the owner can see, oldest first. Raises Unavailable, Forbidden, Corrupt."""
+    account = located.account
+    opener = Opener(home, account)
+    keyring = await Keyring.load(home.mail, home.keys, Keyholder(home.region.code, account))
+
+    async def open_one(message: MessageId) -> Exported | NotExported:
+        try:
+            _, content = await opener.message(message)
+            return Exported(message, content, await read_flags(home, keyring, account, message))
+        except Corrupt as error:
+            return NotExported(message, error.rule)
+
+    async for one in in_order(visible(home, located), open_one, _AT_ONCE):
+        yield one
+
+
+async def visible(home: RegionStore, located: Located) -> AsyncIterator[MessageId]:
+    """The names of the messages that the owner has not deleted, in order. A page in memory."""
+    prefix = f"mail/{located.account}/"
+    deleted = hidden(home.mail, located.account)
+    tombstone = await anext(deleted, None)
+    async for listed in home.mail.list(prefix):
+        message = MessageId.parse(listed.key.removeprefix(prefix))
+        while tombstone is not None and tombstone < message:
+            tombstone = await anext(deleted, None)
+        if message != tombstone:
+            yield message
