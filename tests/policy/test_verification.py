@@ -21,7 +21,7 @@ from gateway.demo.certificates import PrivateKey
 from policy.keys import KeyRefused
 from policy.order import ClaimError, SignatureRole
 from policy.signing import SigningFault, add_signature, sign_order
-from policy.verification import MalformedOrder, Unverified, VerifiedOrder, read_order
+from policy.verification import MalformedOrder, Trust, Unverified, VerifiedOrder, read_order
 from tests.policy import pki
 from tests.policy.pki import (
     NOW,
@@ -150,6 +150,16 @@ def test_the_replay_key_tells_orders_and_issuers_apart() -> None:
     keys = [verify(each, usual_trust()).replay_key for each in orders]
     assert len(set(keys)) == len(keys)
     assert all(len(key) == 64 and int(key, 16) >= 0 for key in keys)
+
+
+def test_the_replay_key_tells_namesakes_in_two_jurisdictions_apart() -> None:
+    courts = [realm(code).signer("District Court") for code in ("IE", "US")]
+    listed = Trust(
+        {realm(c).jurisdiction: realm(c).lists(s) for c, s in zip(("IE", "US"), courts, strict=True)}
+    )
+    first, second = (verify(court.sign(claims()), listed) for court in courts)
+    assert first.issuer.name == second.issuer.name
+    assert first.replay_key != second.replay_key
 
 
 def test_the_digest_is_of_the_octets_as_they_came() -> None:
