@@ -6,6 +6,7 @@ silently left out, or an authority with a misspelt key, is found out on the day 
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from policy.trust import Authority, JurisdictionTrust, Trust, TrustError, TrustF
 
 _SPKI: Final = re.compile(r"[0-9a-f]{64}\Z")
 _AUTHORITY_KEYS: Final = frozenset({"name", "spki_sha256", "roles"})
-_State: TypeAlias = tuple[tuple[str, int, int], ...]
+_State: TypeAlias = tuple[tuple[str, int, int, int], ...]
 
 
 class TrustUnusable(ConfigError):
@@ -47,7 +48,8 @@ def load_trust(directory: Path) -> Trust:
 class TrustDirectory:
     """The trust lists as they stand on disk now: read again when a file there has changed.
 
-    Revocation lists are renewed by other programs. A directory that has become unusable raises
+    Revocation lists are renewed by other programs, which write under a name that begins with a dot and
+    rename, so that nobody reads half a list. A directory that has become unusable raises
     TrustUnusable instead of answering from memory: the change may have been a revocation.
     """
 
@@ -65,10 +67,18 @@ class TrustDirectory:
 
 
 def _state(directory: Path) -> _State:
+    """What a change of any file would change: a file replaced by renaming has another inode."""
     found = []
-    for path in sorted(directory.rglob("*")):
-        status = path.stat()
-        found.append((str(path), status.st_mtime_ns, status.st_size))
+    for folder, folders, files in os.walk(directory, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith("."):
+                path = os.path.join(folder, name)
+                try:
+                    status = os.stat(path)
+                except FileNotFoundError:  # replaced at this moment; the next call sees what came of it
+                    continue
+                found.append((path, status.st_ino, status.st_mtime_ns, status.st_size))
     return tuple(found)
 
 
