@@ -16,16 +16,28 @@ from gateway.disclosure.attempt import Attempt
 from gateway.disclosure.cms import CannotReceive, Recipient
 from gateway.disclosure.desk import Desk, cleared
 from gateway.disclosure.docket import Docket, Filed
-from gateway.disclosure.intake import recipient
-from gateway.disclosure.lifecycle import AwaitingApproval, Case, Disclosure, WrongState
+from gateway.disclosure.filing import recipient
+from gateway.disclosure.lifecycle import (
+    AwaitingApproval,
+    AwaitingDisclosure,
+    Case,
+    Disclosure,
+    Heard,
+    WrongState,
+)
+from gateway.disclosure.models import AnswerRequest
 from gateway.disclosure.office import Chamber, Office
 from gateway.disclosure.problems import Kind, Problem
+from policy.assessment import EnforcingAnswer, FindingCode, Outcome
 from policy.clearance import ApprovedPermit, Clearance, NotCleared, Role, SamePerson, approve
 from policy.decision import Await, Circumstances, Permit, Preserve, Refusal, decide
 from policy.verification import Unverified, read_order, verify_order
 from storage.audit.entry import Event, Result
 from storage.errors import Conflict, UnknownAddress
 from storage.operators import person
+
+# What can still come to a release.
+Pending = AwaitingApproval | AwaitingDisclosure
 
 
 @final
@@ -57,14 +69,17 @@ class NotPermitted(Exception):
 
 async def approve_disclosure(
     attempt: Attempt, desk: Desk, text: str, seen: str | None
-) -> tuple[Chamber, Filed, Ready]:
+) -> tuple[Chamber, Filed, Ready | None]:
     """Approve; returns the disclosure in AwaitingDisclosure and what its release needs. Raises Problem.
 
+    Nothing to release yet (None) where the law makes the release wait: the approval stands, and the
+    release follows when the condition is met, decided again at that moment.
     `seen` is the digest of the decision that the approver says they have read.
     """
     chamber, filed = await desk.find(attempt, text)
     approver = cleared(attempt, Role.APPROVER, chamber.region.code)
     docket, state = desk.dockets[chamber.region.code], _undecided(filed, approver, "approved")
+    ready: Ready | None = None
     if seen is not None and seen != state.case.decision_digest:
         raise Problem(Kind.STALE, "the decision that stands is another one than the one that was read")
     if attempt.now >= state.case.lapses:
@@ -74,12 +89,13 @@ async def approve_disclosure(
             Kind.STATE, "the order lapsed before it was approved", members={"disclosure_status": "Expired"}
         )
     try:
-        ready = await permitted(attempt.office, chamber, state.case, approver, attempt.now)
+        ready = await permitted(attempt.office, chamber, state, approver, attempt.now)
     except NotPermitted as error:
-        await _not_now(attempt, docket, filed, state, error)
-    place = await attempt.commit(
-        Event.DISCLOSURE_APPROVED, outcome=Result.PERMIT, categories=ready.approved.permit.categories
-    )
+        if error.waits is None:
+            await _cancel(attempt, docket, filed, state, error)
+    carried = ready.approved.permit.categories if ready else frozenset(state.case.carried)
+    outcome = Result.PERMIT if ready else Result.AWAIT
+    place = await attempt.commit(Event.DISCLOSURE_APPROVED, outcome=outcome, categories=carried)
     return chamber, await moved(docket, filed, state.approve(attempt.deed(place))), ready
 
 
@@ -93,9 +109,10 @@ async def reject_disclosure(attempt: Attempt, desk: Desk, text: str, reason: str
 
 
 async def permitted(
-    office: Office, chamber: Chamber, case: Case, approver: Clearance, now: datetime
+    office: Office, chamber: Chamber, state: Pending, approver: Clearance, now: datetime
 ) -> Ready:
     """Verify and decide anew; the approver's clearance makes the rest. Raises NotPermitted."""
+    case = state.case
     unverified = read_order(case.order)
     try:
         verified = verify_order(unverified, office.trust(), now)
@@ -116,7 +133,10 @@ async def permitted(
         office.setting(located.home),
         office.lawbook,
         now,
-        Circumstances(received_at=case.asked.at),  # every clock of the law runs from receipt
+        Circumstances(
+            received_at=case.asked.at,  # every clock of the law runs from receipt
+            enforcing_authority=EnforcingAnswer.CLEARED if state.heard else EnforcingAnswer.NOTHING,
+        ),
     )
     told = decision.assessment.to_json()
     failed = tuple(finding.code for finding in decision.assessment.findings if not finding.ok)
@@ -151,13 +171,31 @@ def _undecided(filed: Filed, approver: Clearance, wanted: str) -> AwaitingApprov
     return state
 
 
-async def _not_now(
+async def hear_answer(attempt: Attempt, desk: Desk, text: str, answer: AnswerRequest) -> Filed:
+    """Record what the enforcing authority said (Reg. (EU) 2023/1543 Art. 8, 12). Raises Problem.
+
+    `cleared` ends the wait: an approved release follows by itself. `objected` ends the disclosure.
+    """
+    chamber, filed = await desk.find(attempt, text)
+    cleared(attempt, Role.INTAKE, chamber.region.code)
+    state, docket = filed.disclosure, desk.dockets[chamber.region.code]
+    if not isinstance(state, AwaitingApproval | AwaitingDisclosure):
+        raise wrong_state(state, "answered for")
+    if state.case.decision["outcome"] != Outcome.AWAIT:
+        raise Problem(Kind.STATE, "no enforcing authority has a say in this disclosure")
+    if answer.enforcing_authority is EnforcingAnswer.CLEARED:
+        place = await attempt.commit(Event.DISCLOSURE_ANSWERED, outcome=Result.PERMIT)
+        return await moved(docket, filed, state.hear(Heard(attempt.deed(place), answer.note)))
+    findings = (FindingCode.ENFORCING_AUTHORITY.value,)
+    place = await attempt.commit(Event.DISCLOSURE_CANCELLED, outcome=Result.REFUSE, findings=findings)
+    reason = answer.note or "the enforcing authority raised a ground for refusal (Art. 12)"
+    return await moved(docket, filed, state.cancel(reason, attempt.now, attempt.deed(place)))
+
+
+async def _cancel(
     attempt: Attempt, docket: Docket, filed: Filed, state: AwaitingApproval, error: NotPermitted
 ) -> NoReturn:
-    """What waits goes on waiting; what the law does not carry any more is cancelled for good."""
-    if error.waits is not None:
-        members = {"decision": error.decision, "due": error.waits.isoformat()}
-        raise Problem(Kind.STATE, error.reason, members=members)
+    """What the law does not carry any more is cancelled for good, and the approver told why."""
     await attempt.commit(Event.DISCLOSURE_CANCELLED, outcome=Result.REFUSE, findings=error.findings)
     await moved(docket, filed, state.cancel(error.reason, attempt.now))
     members = {"decision": error.decision} if error.decision else {"code": error.findings[0]}

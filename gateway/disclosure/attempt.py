@@ -16,8 +16,10 @@ import structlog
 from gateway.disclosure.authentication import Asker, Authentication, Unauthenticated
 from gateway.disclosure.lifecycle import Deed
 from gateway.disclosure.lifecycle import Entry as Place
+from gateway.disclosure.metrics import Metrics
 from gateway.disclosure.office import Chamber, Office
 from gateway.disclosure.problems import AuditReference, Kind, Problem
+from policy.address import Address
 from policy.geography import Region
 from policy.order import DataCategory, Order
 from storage.audit.entry import Entry, Event, Result
@@ -52,8 +54,9 @@ _UNRECORDED: Final = frozenset({Kind.AUDIT_UNAVAILABLE, Kind.RATE_LIMITED})
 class Attempt:
     """What is known of a call so far. It grows as the call is understood."""
 
-    def __init__(self, office: Office) -> None:
+    def __init__(self, office: Office, metrics: Metrics) -> None:
         self.office: Final = office
+        self._metrics: Final = metrics
         self.now: Final[datetime] = office.clock()
         self._chamber = office.chambers[office.seat]
         self._asker: Asker | None = None
@@ -84,17 +87,21 @@ class Attempt:
             claimed_jurisdiction=order.issuing_state,
             requested=requested,
             emergency=order.emergency,
-            account=self._chamber.pseudonyms.address(order.target),
         )
+        self.concerns(order.target)
+
+    def concerns(self, address: Address) -> None:
+        """The mailbox that is asked for, whether or not there is one: by pseudonym."""
+        self.learn(account=self._chamber.pseudonyms.address(address))
 
     def learn(self, **facts: Any) -> None:
         """More of the entry's fields (`storage.audit.entry.Entry`)."""
         self._facts.update(facts)
 
-    def enter(self, chamber: Chamber, account: object) -> None:
+    def enter(self, chamber: Chamber, account: object | None) -> None:
         """The caller is cleared for this chamber's region: the call belongs into its log."""
         self._chamber = chamber
-        self._facts["account"] = chamber.pseudonyms.account(account)
+        self.learn(account=None if account is None else chamber.pseudonyms.account(account))
 
     def entry(self, event: Event, **facts: Any) -> Entry:
         """The entry that `commit` would append."""
@@ -106,9 +113,11 @@ class Attempt:
     async def commit(self, event: Event, **facts: Any) -> Place:
         """Append to the log; returns once the entry is committed. Raises Problem 503 otherwise."""
         try:
-            committed = await self._chamber.log.append(self.entry(event, **facts))
+            entry = self.entry(event, **facts)
+            committed = await self._chamber.log.append(entry)
         except LogUnavailable as error:
             raise self._unlogged(error) from error
+        self._metrics.committed(entry)
         return Place(committed.region, committed.index)
 
     def deed(self, place: Place) -> Deed:

@@ -11,13 +11,16 @@ from gateway.disclosure.attempt import Attempt
 from gateway.disclosure.authentication import Authentication
 from gateway.disclosure.docket import Docket, Filed
 from gateway.disclosure.lifecycle import DisclosureId
+from gateway.disclosure.metrics import Metrics
 from gateway.disclosure.office import Chamber, Office
 from gateway.disclosure.problems import Kind, Problem
 from gateway.disclosure.transport import RateLimit, authorization
 from policy.clearance import Clearance, NotCleared, Role
 from policy.geography import RegionCode
 from storage.errors import NotFound, Unavailable
+from storage.holds import HoldRegister
 from storage.operators import OperatorRegister
+from storage.versions import Versions
 
 
 @final
@@ -26,6 +29,7 @@ class Desk:
 
     def __init__(self, office: Office, monotonic: Callable[[], float]) -> None:
         self.office: Final = office
+        self.metrics: Final = Metrics()
         self.operator_rate: Final = RateLimit(office.terms.attempts_a_minute, monotonic)
         self.stranger_rate: Final = RateLimit(office.terms.strangers_a_minute, monotonic)
         self.dockets: Final[Mapping[RegionCode, Docket]] = {
@@ -35,6 +39,25 @@ class Desk:
             region: OperatorRegister(chamber.vault) for region, chamber in office.chambers.items()
         }
         self.authentication: Final = Authentication(self.operators, office.clock)
+        self._holds: Final[dict[RegionCode, HoldRegister]] = {}
+
+    def attempt(self) -> Attempt:
+        """A call that has just come in."""
+        return Attempt(self.office, self.metrics)
+
+    def holds(self, region: RegionCode) -> HoldRegister:
+        """A served region's hold register, opened when it is first asked for."""
+        if region not in self._holds:
+            chamber = self.office.chambers[region]
+            self._holds[region] = HoldRegister(
+                chamber.vault, Versions(chamber.store), chamber.log, chamber.pseudonyms, self.office.clock
+            )
+        return self._holds[region]
+
+    def close(self) -> None:
+        """Let go of what was opened here."""
+        for register in self._holds.values():
+            register.versions.close()
 
     async def find(self, attempt: Attempt, text: str) -> tuple[Chamber, Filed]:
         """A disclosure that the asker may see: one in a region where they are cleared for anything.

@@ -3,7 +3,8 @@
     AwaitingApproval ──approve──> AwaitingDisclosure ──disclose──> Disclosed
        │ reject ─> Rejected          │ find_nothing ─> DisclosureNotAvailable
        │ expire ─> Expired           │ cancel ─> Cancelled
-       │ cancel ─> Cancelled
+       │ cancel ─> Cancelled         │ hear ─> AwaitingDisclosure
+       │ hear ─> AwaitingApproval
 
     AwaitingPreservation ──preserve──> Preserved
                          ──fail──> PreservationNotAvailable
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, Literal, final
 
@@ -191,11 +192,21 @@ class DisclosureNotAvailable:
 
 @final
 @dataclass(frozen=True, slots=True)
+class Heard:
+    """The enforcing authority has no objection (Reg. (EU) 2023/1543 Art. 8): who recorded that, and when."""
+
+    recorded: Deed
+    note: str | None
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class AwaitingDisclosure:
-    """Approved by a second person; the package is being made."""
+    """Approved by a second person; the package is being made, or waits until the law lets it."""
 
     case: Case
     approved: Deed
+    heard: Heard | None = None
     status: Literal[Status.AWAITING_DISCLOSURE] = Status.AWAITING_DISCLOSURE
 
     def disclose(self, release: Entry, manifest_digest: str, now: datetime, expires: datetime) -> Disclosed:
@@ -206,8 +217,11 @@ class AwaitingDisclosure:
     ) -> DisclosureNotAvailable:
         return DisclosureNotAvailable(self.case, self.approved, release, now, manifest_digest, expires)
 
-    def cancel(self, reason: str, now: datetime) -> Cancelled:
-        return Cancelled(self.case, self.approved, reason, now)
+    def hear(self, heard: Heard) -> AwaitingDisclosure:
+        return replace(self, heard=heard)
+
+    def cancel(self, reason: str, now: datetime, deed: Deed | None = None) -> Cancelled:
+        return Cancelled(self.case, deed or self.approved, reason, now)
 
 
 @final
@@ -216,10 +230,14 @@ class AwaitingApproval:
     """Lawful as far as the gateway can tell; a second person has yet to look."""
 
     case: Case
+    heard: Heard | None = None
     status: Literal[Status.AWAITING_APPROVAL] = Status.AWAITING_APPROVAL
 
     def approve(self, deed: Deed) -> AwaitingDisclosure:
-        return AwaitingDisclosure(self.case, deed)
+        return AwaitingDisclosure(self.case, deed, self.heard)
+
+    def hear(self, heard: Heard) -> AwaitingApproval:
+        return replace(self, heard=heard)
 
     def reject(self, deed: Deed, reason: str | None) -> Rejected:
         return Rejected(self.case, deed, reason)

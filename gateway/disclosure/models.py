@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
+from policy.assessment import EnforcingAnswer
 from policy.order import DataCategory, IssuerRole, SignatureRole
 
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$", description="Names its algorithm")]
@@ -38,13 +39,13 @@ class Status(StrEnum):
     PRESERVATION_NOT_AVAILABLE = "PreservationNotAvailable"
 
 
-class _Asked(BaseModel):
+class Asked(BaseModel):
     """Something that a caller sends. What we do not understand we would break: it is refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class _Told(BaseModel):
+class Told(BaseModel):
     """Something that the gateway sends."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
@@ -56,7 +57,7 @@ def _no_repetition(categories: list[DataCategory]) -> list[DataCategory]:
     return categories
 
 
-class DisclosureRequest(_Asked):
+class DisclosureRequest(Asked):
     """A signed order, and what of it the operator asks for."""
 
     order: Annotated[
@@ -70,7 +71,7 @@ class DisclosureRequest(_Asked):
     ]
 
 
-class ApprovalRequest(_Asked):
+class ApprovalRequest(Asked):
     """The body of `:approve`; it may be left out."""
 
     decision: Annotated[
@@ -80,13 +81,20 @@ class ApprovalRequest(_Asked):
     note: Annotated[str | None, Field(max_length=1000)] = None
 
 
-class RejectionRequest(_Asked):
+class RejectionRequest(Asked):
     """The body of `:reject`; it may be left out."""
 
     reason: Annotated[str | None, Field(max_length=1000)] = None
 
 
-class Audit(_Told):
+class AnswerRequest(Asked):
+    """The body of `:answer`: what the enforcing authority said, as whoever brings it records it."""
+
+    enforcing_authority: Literal[EnforcingAnswer.CLEARED, EnforcingAnswer.OBJECTED]
+    note: Annotated[str | None, Field(max_length=1000)] = None
+
+
+class Audit(Told):
     """The log entry that records the attempt."""
 
     region: str
@@ -147,14 +155,14 @@ class Decision(_Decided):
     lawbook: Digest
 
 
-class Links(_Told):
+class Links(Told):
     """Where to go next."""
 
     self: str
     package: str | None = None
 
 
-class Signature(_Told):
+class Signature(Told):
     """Who has put a signature under the order, as the trust list knows them."""
 
     name: str
@@ -163,7 +171,7 @@ class Signature(_Told):
     issuer_roles: list[IssuerRole]
 
 
-class Disclosure(_Told):
+class Disclosure(Told):
     """One order, the decision on it, and what became of it."""
 
     id: Identifier
@@ -196,14 +204,14 @@ class Disclosure(_Told):
     links: Links
 
 
-class DisclosureList(_Told):
+class DisclosureList(Told):
     """One page."""
 
     disclosures: list[Disclosure]
     nextPageToken: str | None = None  # the names that DESIGN 9 gives
 
 
-class Message(_Told):
+class Message(Told):
     """One message of the package, findable inside the part `part` at `path`."""
 
     part: str
@@ -216,7 +224,7 @@ class Message(_Told):
     """The owner had deleted it; a legal hold has kept it."""
 
 
-class Part(_Told):
+class Part(Told):
     """One file of the package: CMS EnvelopedData (DER) that opens to `media_type`."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=80)]
@@ -228,7 +236,7 @@ class Part(_Told):
     encrypted_sha256: Sha256
 
 
-class Omission(_Told):
+class Omission(Told):
     """Something selected that could not be handed over, and why."""
 
     message_id: str | None = None
@@ -236,7 +244,7 @@ class Omission(_Told):
     detail: str
 
 
-class Custody(_Told):
+class Custody(Told):
     """Who did what, when, with which software."""
 
     asked_by: str
@@ -249,13 +257,13 @@ class Custody(_Told):
     """SHA-256 of the certificate (DER) that the parts are encrypted to."""
 
 
-class Counts(_Told):
+class Counts(Told):
     messages: Count
     traffic_records: Count
     errors: Count
 
 
-class Manifest(_Told):
+class Manifest(Told):
     """What the package holds. It names no personal data, and so travels in the clear."""
 
     manifest: Literal["situs-package/1"]
@@ -290,7 +298,7 @@ class ProblemDocument(BaseModel):
     decision: Decision | None = None
 
 
-class PageQuery(_Asked):
+class PageQuery(Asked):
     """The query of a list."""
 
     pageSize: Annotated[int, Field(ge=1, le=200)] = 50

@@ -6,15 +6,15 @@ An operation that `app.py` routes and this table leaves out, or the other way ro
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
-from typing import Any, Final, final
+from typing import Any, Final
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from gateway.disclosure import models
+from gateway.disclosure.operations import OPERATIONS, Operation
 from gateway.disclosure.problems import MEDIA_TYPE, Kind
 
 _REF: Final = "#/components/schemas/{model}"
@@ -26,142 +26,8 @@ _ATTEMPT: Final = (
     Kind.CLEARANCE,
     Kind.INVALID_REQUEST,
 )
-_BODY: Final = (Kind.MALFORMED_REQUEST, Kind.TOO_LARGE, Kind.MEDIA_TYPE, Kind.TIMEOUT)
-_FOUND: Final = (Kind.NOT_FOUND,)
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One method of one path. `answer` is a model, or a media type for what is no JSON of ours."""
-
-    method: str
-    path: str
-    name: str
-    summary: str
-    answer: type[BaseModel] | str
-    status: int = 200
-    asks: type[BaseModel] | None = None
-    asks_for_body: bool = False
-    query: type[BaseModel] | None = None
-    problems: tuple[Kind, ...] = ()
-    public: bool = False
-    conditional: bool = False
-
-
-_DISCLOSURE: Final = "/v1/disclosures/{id}"
-
-OPERATIONS: Final = (
-    Operation(
-        "post",
-        "/v1/disclosures",
-        "presentOrder",
-        "Present a signed order. Role: intake. Whatever comes of it is an entry in the audit log. "
-        "403 `refused` carries the whole decision; 409 `replay` is an order that was presented before.",
-        models.Disclosure,
-        status=201,
-        asks=models.DisclosureRequest,
-        asks_for_body=True,
-        problems=(
-            *_BODY,
-            Kind.REFUSED,
-            Kind.REPLAY,
-            Kind.OTHER_REGION,
-            Kind.MALFORMED_ORDER,
-            Kind.IDEMPOTENCY,
-        ),
-    ),
-    Operation(
-        "get",
-        "/v1/disclosures",
-        "listDisclosures",
-        "What the operator may see, a page at a time. Role: any. Ordered by creation, or by due time "
-        "with what is never due last.",
-        models.DisclosureList,
-        query=models.DisclosureQuery,
-    ),
-    Operation(
-        "get",
-        _DISCLOSURE,
-        "getDisclosure",
-        "One disclosure. Role: any, in its region.",
-        models.Disclosure,
-        problems=_FOUND,
-        conditional=True,
-    ),
-    Operation(
-        "post",
-        _DISCLOSURE + ":approve",
-        "approveDisclosure",
-        "Approve, and have the package made. Role: approver, never the one who asked. The order is "
-        "verified and decided again first. The answer waits for the package for some seconds: "
-        "`Disclosed`, or `AwaitingDisclosure` while a large one is still being made.",
-        models.Disclosure,
-        asks=models.ApprovalRequest,
-        problems=(*_BODY, *_FOUND, Kind.ROLE, Kind.SAME_PERSON, Kind.STATE, Kind.STALE, Kind.REFUSED),
-    ),
-    Operation(
-        "post",
-        _DISCLOSURE + ":reject",
-        "rejectDisclosure",
-        "Reject. Role: approver, never the one who asked.",
-        models.Disclosure,
-        asks=models.RejectionRequest,
-        problems=(*_BODY, *_FOUND, Kind.ROLE, Kind.SAME_PERSON, Kind.STATE),
-    ),
-    Operation(
-        "get",
-        _DISCLOSURE + "/package",
-        "getManifest",
-        "The package's manifest, in the clear: names, sizes and digests. Role: intake. "
-        "Each fetch is an attempt.",
-        models.Manifest,
-        problems=(*_FOUND, Kind.ROLE, Kind.STATE, Kind.NOT_READY, Kind.PACKAGE_EXPIRED),
-        conditional=True,
-    ),
-    Operation(
-        "get",
-        _DISCLOSURE + "/package/{part}",
-        "getPart",
-        "One part of the package, by its name in the manifest: CMS EnvelopedData in DER, encrypted to "
-        "the order's `deliver_to` or to the authority that made it. `openssl cms -decrypt -inform DER "
-        "-binary -in PART -recip CERT -inkey KEY -out NAME` gives a file whose SHA-256 and size are the "
-        "manifest's `sha256` and `size`. `content-*.zip` holds one EML file for each of the manifest's "
-        "`messages`, at its `path`. Role: intake. Each fetch is an attempt.",
-        "application/pkcs7-mime",
-        problems=(*_FOUND, Kind.ROLE, Kind.STATE, Kind.NOT_READY, Kind.PACKAGE_EXPIRED),
-    ),
-    Operation(
-        "get",
-        "/v1/audit/{region}/checkpoint",
-        "getCheckpoint",
-        "The log's signed checkpoint (https://c2sp.org/tlog-checkpoint).",
-        "text/plain",
-        problems=_FOUND,
-        public=True,
-    ),
-    Operation(
-        "get",
-        "/v1/audit/{region}/tile/{tile}",
-        "getTile",
-        "A tile or an entry bundle, byte for byte (https://c2sp.org/tlog-tiles). The path may have slashes.",
-        "application/octet-stream",
-        problems=_FOUND,
-        public=True,
-    ),
-    Operation("get", "/openapi.json", "getDescription", "This document.", "application/json", public=True),
-    Operation("get", "/healthz/live", "getLive", "The process answers.", "application/json", public=True),
-    Operation(
-        "get",
-        "/healthz/ready",
-        "getReady",
-        "Every region served here can be read, and its log written.",
-        "application/json",
-        public=True,
-    ),
-)
-
 _PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
+    "index": {"type": "integer", "minimum": 0},
     "id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
     "part": {"type": "string", "pattern": r"^[a-z0-9][a-z0-9.-]{0,79}$"},
     "region": {"type": "string", "pattern": "^[a-z][a-z0-9]*(-[a-z0-9]+){1,4}$", "maxLength": 40},

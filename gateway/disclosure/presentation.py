@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from gateway.disclosure import models
+from datetime import datetime
+
+from gateway.disclosure import hold_models, models
 from gateway.disclosure.lifecycle import (
     AwaitingDisclosure,
     Cancelled,
@@ -14,6 +16,7 @@ from gateway.disclosure.lifecycle import (
     Preserved,
     Rejected,
 )
+from policy.hold import Hold, MailboxScope, OrderBasis, OwnLitigation
 
 
 def present(disclosure: Disclosure) -> models.Disclosure:
@@ -56,6 +59,35 @@ def present(disclosure: Disclosure) -> models.Disclosure:
         hold=disclosure.hold if isinstance(disclosure, Preserved) else case.hold,
         audit=models.Audit(region=str(case.asked.entry.region), index=case.asked.entry.index),
         links=models.Links(self=here, package=f"{here}/package" if packaged else None),
+    )
+
+
+def present_hold(hold: Hold, now: datetime) -> hold_models.Hold:
+    """A hold, for those who are cleared to know of it."""
+    order = hold.basis if isinstance(hold.basis, OrderBasis) else None
+    proposal = hold.proposal
+    return hold_models.Hold(
+        id=str(hold.id),
+        region=str(hold.region),
+        phase=hold.phase(now),
+        address=str(hold.scope.address) if isinstance(hold.scope, MailboxScope) else None,
+        matter=hold.matter,
+        basis="order" if order else "litigation",
+        instrument=order.instrument if order else None,
+        reference=order.reference if order else None,
+        reason=hold.basis.reason if isinstance(hold.basis, OwnLitigation) else None,
+        timespan_start=hold.timespan.start if hold.timespan else None,
+        timespan_end=hold.timespan.end if hold.timespan else None,
+        placed_by=hold.placed_by,
+        placed=hold.placed_at,
+        until=hold.until,
+        keeps_until=hold.keeps_until,
+        proposal=hold_models.HoldProposal(
+            by=proposal.by, at=proposal.at, reason=proposal.reason, until=proposal.until
+        )
+        if proposal
+        else None,
+        links=hold_models.HoldLinks(self=f"/v1/holds/{hold.id}"),
     )
 
 

@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Any, Final, final
 
 from aiohttp import web
+from pydantic import ValidationError
 
 _BASE: Final = "https://situs.example/problems/"
 MEDIA_TYPE: Final = "application/problem+json"
@@ -112,3 +113,13 @@ class Problem(Exception):
             content_type=MEDIA_TYPE,
             headers=self.headers,
         )
+
+
+def faults(error: ValidationError) -> dict[str, Any]:
+    """A Problem's detail and members for what pydantic found: every fault, none of the input."""
+    found = [
+        {"field": ".".join(map(str, fault["loc"])) or "body", "rule": fault["msg"]}
+        for fault in error.errors(include_url=False, include_input=False, include_context=False)
+    ]
+    first = found[0]
+    return {"detail": f"{first['field']}: {first['rule']}", "members": {"faults": found[:20]}}

@@ -11,6 +11,7 @@ from typing import Final
 from aiohttp import web
 
 from gateway.disclosure.desk import DESK
+from gateway.disclosure.metrics import CONTENT_TYPE as METRICS_CONTENT_TYPE
 from gateway.disclosure.office import Chamber
 from gateway.disclosure.openapi import description
 from gateway.disclosure.problems import Kind, Problem
@@ -27,7 +28,9 @@ _BRIEFLY: Final = "no-cache"
 def add_routes(router: web.UrlDispatcher) -> None:
     router.add_get("/v1/audit/{region}/checkpoint", _get_checkpoint)
     router.add_get("/v1/audit/{region}/{tile:tile/.+}", _get_tile)
+    router.add_get("/v1/law", _get_law)
     router.add_get("/openapi.json", _get_description)
+    router.add_get("/metrics", _get_metrics)
     router.add_get("/healthz/live", _get_live)
     router.add_get("/healthz/ready", _get_ready)
 
@@ -63,6 +66,27 @@ async def _get_tile(request: web.Request) -> web.StreamResponse:
 
 async def _get_description(request: web.Request) -> web.StreamResponse:
     return web.json_response(description())
+
+
+async def _get_law(request: web.Request) -> web.StreamResponse:
+    """What the gateway decides by, for whoever wants to know which instruments it has heard of."""
+    lawbook = request.app[DESK].office.lawbook
+    jurisdictions = [
+        {
+            "code": law.code and str(law.code),
+            "name": law.name,
+            "instruments": [
+                {"id": each.id, "name": each.name, "statute": each.statute, "source": each.citation.source}
+                for each in law.instruments
+            ],
+        }
+        for law in lawbook.laws
+    ]
+    return web.json_response({"lawbook": lawbook.digest, "jurisdictions": jurisdictions})
+
+
+async def _get_metrics(request: web.Request) -> web.StreamResponse:
+    return web.Response(body=request.app[DESK].metrics.text(), headers={"Content-Type": METRICS_CONTENT_TYPE})
 
 
 async def _get_live(_: web.Request) -> web.StreamResponse:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 from bisect import insort
@@ -18,6 +17,7 @@ from gateway.disclosure.docket import Filed
 from gateway.disclosure.lifecycle import AwaitingDisclosure, Disclosed, DisclosureId, DisclosureNotAvailable
 from gateway.disclosure.office import Chamber
 from gateway.disclosure.package import folder
+from gateway.disclosure.pages import decode_token, encode_token
 from gateway.disclosure.presentation import present
 from gateway.disclosure.problems import Kind, Problem
 from gateway.disclosure.transport import json_response, read_query
@@ -31,7 +31,7 @@ _CHUNK: Final = 4 << 20  # octets of a part in memory at once
 async def list_disclosures(request: web.Request) -> web.StreamResponse:
     """One page of what the asker may see, in the regions where they are cleared for anything."""
     desk = request.app[DESK]
-    attempt = Attempt(desk.office)
+    attempt = desk.attempt()
     async with attempt.recorded():
         await admitted(request, attempt)
         query = read_query(request, models.DisclosureQuery)
@@ -72,7 +72,7 @@ async def _by_creation(
     if len(page) <= query.pageSize:
         return page, None
     page = page[: query.pageSize]
-    return page, _encode([str(page[-1].disclosure.case.id)])
+    return page, encode_token([str(page[-1].disclosure.case.id)])
 
 
 async def _by_due(
@@ -90,7 +90,7 @@ async def _by_due(
     if len(page) <= query.pageSize:
         return page, None
     page = page[: query.pageSize]
-    return page, _encode(list(_due_key(page[-1])))
+    return page, encode_token(list(_due_key(page[-1])))
 
 
 def _wanted(filed: Filed, query: models.DisclosureQuery) -> bool:
@@ -107,25 +107,11 @@ def _due_key(filed: Filed) -> tuple[str, str]:
     return (case.due.isoformat() if case.due else "never", str(case.id))
 
 
-def _encode(place: list[str]) -> str:
-    return base64.urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
-
-
-def _decode(token: str, length: int) -> list[str]:
-    try:
-        place = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-    except ValueError:
-        place = None
-    if not isinstance(place, list) or len(place) != length or not all(isinstance(p, str) for p in place):
-        raise Problem(Kind.INVALID_REQUEST, "pageToken: not one that this list has given")
-    return place
-
-
 def _token_id(token: str | None) -> DisclosureId | None:
     if token is None:
         return None
     try:
-        return DisclosureId.parse(_decode(token, 1)[0])
+        return DisclosureId.parse(decode_token(token, 1)[0])
     except ValueError:
         raise Problem(Kind.INVALID_REQUEST, "pageToken: not one that this list has given") from None
 
@@ -133,14 +119,14 @@ def _token_id(token: str | None) -> DisclosureId | None:
 def _token_due(token: str | None) -> tuple[str, str] | None:
     if token is None:
         return None
-    due, disclosure = _decode(token, 2)
+    due, disclosure = decode_token(token, 2)
     return due, disclosure
 
 
 async def get_disclosure(request: web.Request) -> web.StreamResponse:
     """One disclosure. Looking at it is logged: it tells whose mailbox somebody wants."""
     desk = request.app[DESK]
-    attempt = Attempt(desk.office)
+    attempt = desk.attempt()
     async with attempt.recorded():
         await admitted(request, attempt)
         _, filed = await desk.find(attempt, request.match_info["id"])
@@ -162,7 +148,7 @@ def _conditional(request: web.Request, response: web.Response, tag: str) -> web.
 async def get_package(request: web.Request) -> web.StreamResponse:
     """The manifest. Asking for it is an attempt."""
     desk = request.app[DESK]
-    attempt = Attempt(desk.office)
+    attempt = desk.attempt()
     async with attempt.recorded():
         await admitted(request, attempt)
         chamber, packaged = await _package(attempt, desk, request)
@@ -175,7 +161,7 @@ async def get_package(request: web.Request) -> web.StreamResponse:
 async def get_part(request: web.Request) -> web.StreamResponse:
     """One part, as DER. Logged before the first octet leaves; streamed, a chunk in memory at a time."""
     desk = request.app[DESK]
-    attempt = Attempt(desk.office)
+    attempt = desk.attempt()
     async with attempt.recorded():
         await admitted(request, attempt)
         chamber, packaged = await _package(attempt, desk, request)

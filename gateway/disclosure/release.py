@@ -22,7 +22,7 @@ import structlog
 from gateway.disclosure.approval import NotPermitted, Ready, permitted
 from gateway.disclosure.desk import Desk
 from gateway.disclosure.docket import Docket, Filed
-from gateway.disclosure.intake import decision_digest
+from gateway.disclosure.filing import decision_digest
 from gateway.disclosure.lifecycle import AwaitingDisclosure, DisclosureId
 from gateway.disclosure.lifecycle import Entry as Place
 from gateway.disclosure.office import Chamber
@@ -64,14 +64,28 @@ class Releases:
         done, _ = await asyncio.wait({task}, timeout=wait.total_seconds())
         return task.result() if done and not task.cancelled() and task.exception() is None else waiting
 
-    async def resume(self) -> None:
-        """Go on with every approved disclosure whose package is in nobody's hands. Raises StorageError."""
-        for region, docket in self._desk.dockets.items():
-            chamber = self._desk.office.chambers[region]
-            async for filed in docket.all():
-                state = filed.disclosure
-                if isinstance(state, AwaitingDisclosure) and state.case.id not in self._tasks:
-                    await self._again(chamber, docket, filed, state)
+    async def resume(self, chamber: Chamber, docket: Docket, filed: Filed, state: AwaitingDisclosure) -> None:
+        """Go on with an approved disclosure, unless its package is being made here. Raises StorageError.
+
+        Nothing is taken from the approval but that there was one: order, law and clearance are
+        asked again. What they make wait goes on waiting.
+        """
+        if state.case.id in self._tasks:
+            return
+        now = self._desk.office.clock()
+        try:
+            record = await self._desk.operators[chamber.region.code].get(state.approved.token)
+            if not record.in_force(now):
+                raise NotCleared("the approver's token is not in force any more")
+            approver = clear(record.operator(chamber.region.code), Role.APPROVER, chamber.region.code)
+            ready = await permitted(self._desk.office, chamber, state, approver, now)
+        except (NotFound, NotCleared) as error:
+            await self._cancel(chamber, docket, filed, state, str(error), ("clearance",))
+        except NotPermitted as error:
+            if error.waits is None:
+                await self._cancel(chamber, docket, filed, state, error.reason, error.findings)
+        else:
+            self.start(chamber, filed, ready)
 
     async def close(self) -> None:
         """Stop what is under way; the next process resumes it."""
@@ -85,22 +99,6 @@ class Releases:
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("release failed, will be resumed", disclosure=str(disclosure), error=repr(error))
 
-    async def _again(self, chamber: Chamber, docket: Docket, filed: Filed, state: AwaitingDisclosure) -> None:
-        now = self._desk.office.clock()
-        try:
-            record = await self._desk.operators[chamber.region.code].get(state.approved.token)
-            if not record.in_force(now):
-                raise NotCleared("the approver's token is not in force any more")
-            approver = clear(record.operator(chamber.region.code), Role.APPROVER, chamber.region.code)
-            ready = await permitted(self._desk.office, chamber, state.case, approver, now)
-        except (NotFound, NotCleared) as error:
-            await self._cancel(chamber, docket, filed, state, str(error), ("clearance",))
-        except NotPermitted as error:
-            if error.waits is None:
-                await self._cancel(chamber, docket, filed, state, error.reason, error.findings)
-        else:
-            self.start(chamber, filed, ready)
-
     async def _cancel(
         self,
         chamber: Chamber,
@@ -112,6 +110,7 @@ class Releases:
     ) -> None:
         entry = self._entry(chamber, state, Event.DISCLOSURE_CANCELLED, Result.REFUSE, findings=findings)
         await chamber.log.append(entry)
+        self._desk.metrics.committed(entry)
         try:
             await docket.move(filed, state.cancel(reason, self._desk.office.clock()))
         except Conflict:
@@ -124,6 +123,7 @@ class Releases:
         permit = ready.approved.permit
         entry = self._entry(chamber, state, Event.DISCLOSURE_RELEASED, Result.PERMIT, permit.categories)
         recorded = await record_release(chamber.log, ready.approved, entry)
+        self._desk.metrics.committed(entry)
         release = Place(recorded.committed.region, recorded.committed.index)
         reader = await DisclosureReader.open(self._desk.office.directory, recorded)
         commission = self._commission(state, ready, release)
@@ -164,6 +164,7 @@ class Releases:
             chamber, state, Event.DISCLOSURE_COMPLETED, outcome, commission.categories, subject=built.digest
         )
         await chamber.log.append(entry)
+        self._desk.metrics.committed(entry)
         end = state.disclose if built.found else state.find_nothing
         ended = end(release, built.digest, commission.now, commission.expires)
         docket = self._desk.dockets[chamber.region.code]

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -15,8 +16,8 @@ import structlog
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
-from gateway.disclosure.intake import faults
-from gateway.disclosure.problems import Kind, Problem
+from gateway.disclosure.metrics import METRICS
+from gateway.disclosure.problems import Kind, Problem, faults
 from policy.strict_json import JsonFault, parse
 from storage.errors import StorageError
 
@@ -64,12 +65,15 @@ async def read_json(request: web.Request, limit: int, within: timedelta) -> byte
 
 
 async def read_optional(request: web.Request, model: type[_Model], limit: int, within: timedelta) -> _Model:
-    """A JSON body that may be left out. Raises as `read_json` does, and 400 or 422 for what is in it."""
+    """A JSON body that may be left out. Raises as `read_model` does."""
     if not request.body_exists:
         return model()
+    return await read_model(request, model, limit, within)
+
+
+async def read_model(request: web.Request, model: type[_Model], limit: int, within: timedelta) -> _Model:
+    """A JSON body, by its model. Raises as `read_json` does, and 400 or 422 for what is in it."""
     body = await read_json(request, limit, within)
-    if not body:
-        return model()
     try:
         return model.model_validate(parse(body))
     except JsonFault as fault:
@@ -123,28 +127,38 @@ async def answer(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
     """Whatever a handler raises becomes a problem here, and nowhere else."""
+    begun = time.perf_counter()
+    response = await _answered(request, handler)
+    request.app[METRICS].answered(
+        request.method, _route(request), response.status, time.perf_counter() - begun
+    )
+    return response
+
+
+async def _answered(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
     try:
-        response = await handler(request)
+        return await handler(request)
     except Problem as problem:
-        response = problem.response()
+        return problem.response()
     except web.HTTPMethodNotAllowed as error:
         allow = ", ".join(sorted(error.allowed_methods))  # RFC 9110 15.5.6
-        response = Problem(Kind.METHOD_NOT_ALLOWED, headers={"Allow": allow}).response()
+        return Problem(Kind.METHOD_NOT_ALLOWED, headers={"Allow": allow}).response()
     except web.HTTPNotFound:
-        response = Problem(Kind.NOT_FOUND).response()
+        return Problem(Kind.NOT_FOUND).response()
     except web.HTTPRequestEntityTooLarge:
-        response = Problem(Kind.TOO_LARGE).response()
+        return Problem(Kind.TOO_LARGE).response()
     except web.HTTPException as error:
         _log.warning("unexpected HTTP error", status=error.status)
-        response = Problem(Kind.MALFORMED_REQUEST, error.reason).response()
+        return Problem(Kind.MALFORMED_REQUEST, error.reason).response()
     except StorageError as error:
         _log.error("storage failed", route=_route(request), error=type(error).__name__, reason=str(error))
-        response = Problem(Kind.UNAVAILABLE, headers={"Retry-After": "5"}).response()
+        return Problem(Kind.UNAVAILABLE, headers={"Retry-After": "5"}).response()
     except Exception:
         # The last line: a server never dies of one request, and never prints a traceback to a peer.
         _log.exception("fault while answering", route=_route(request))
-        response = Problem(Kind.INTERNAL).response()
-    return response
+        return Problem(Kind.INTERNAL).response()
 
 
 async def add_headers(_: web.Request, response: web.StreamResponse) -> None:

@@ -55,6 +55,7 @@ class Event(StrEnum):
     DISCLOSURE_VIEWED = "disclosure.viewed"
     DISCLOSURE_APPROVED = "disclosure.approved"
     DISCLOSURE_REJECTED = "disclosure.rejected"
+    DISCLOSURE_ANSWERED = "disclosure.answered"  # an enforcing authority has no objection
     DISCLOSURE_RELEASED = "disclosure.released"  # committed before the first byte is read
     DISCLOSURE_COMPLETED = "disclosure.completed"  # what was found: in full, in part, no data
     DISCLOSURE_CANCELLED = "disclosure.cancelled"

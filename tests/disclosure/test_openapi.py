@@ -10,7 +10,8 @@ from aiohttp import web
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from gateway.disclosure.models import Disclosure, ProblemDocument
-from gateway.disclosure.openapi import OPERATIONS, description
+from gateway.disclosure.openapi import description
+from gateway.disclosure.operations import OPERATIONS
 from tests.disclosure.desk import Gateway, order, warrant
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

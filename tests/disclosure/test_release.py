@@ -11,9 +11,13 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from gateway.disclosure.app import RELEASES
+from gateway.disclosure.app import HOUSE, RELEASES
+from gateway.disclosure.desk import DESK
+from gateway.disclosure.housekeeping import Housekeeping
 from gateway.disclosure.lifecycle import DisclosureId
+from gateway.disclosure.metrics import Metrics
 from gateway.disclosure.office import Terms
+from gateway.disclosure.release import Releases
 from policy.address import Address
 from policy.clearance import Role
 from policy.geography import Jurisdiction
@@ -266,8 +270,9 @@ async def test_two_processes_that_resume_one_release_complete_it_once(settle: Se
         await desk.approve(disclosure)
         place.comes_back()
         releases = desk.app[RELEASES]
-        other = type(releases)(releases._desk)
-        await asyncio.gather(releases.resume(), other.resume())
+        other = Releases(desk.app[DESK])
+        house = Housekeeping(desk.app[DESK], other, Metrics())
+        await asyncio.gather(desk.app[HOUSE].round(desk.chamber()), house.round(desk.chamber()))
         await asyncio.gather(*releases._tasks.values(), *other._tasks.values(), return_exceptions=True)
         assert await status(desk, disclosure) == "Disclosed"
         manifest = (await desk.ask("GET", f"/v1/disclosures/{disclosure}/package")).json
@@ -282,7 +287,7 @@ async def resumed(desk: Gateway, disclosure: str) -> None:
     running = releases._tasks.get(DisclosureId.parse(disclosure))
     if running is not None:
         await asyncio.wait({running})
-    await releases.resume()
+    await desk.app[HOUSE].round(desk.chamber())
     if (running := releases._tasks.get(DisclosureId.parse(disclosure))) is not None:
         await asyncio.wait({running})
 

@@ -1,0 +1,129 @@
+"""The words of the API for legal holds and for the audit log, as `models` has those for disclosures."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, Field
+
+from gateway.disclosure.models import Asked, Count, Identifier, Moment, RegionName, Told
+from policy.hold import Phase
+
+
+class Span(Asked):
+    """Half open: what was received at `end` lies outside."""
+
+    start: AwareDatetime
+    end: AwareDatetime
+
+
+class LitigationBasis(Asked):
+    """The provider's own duty to keep evidence."""
+
+    litigation: Annotated[str, Field(min_length=1, max_length=1000, description="Why, in a sentence")]
+
+
+class OrderedBasis(Asked):
+    """An order that the law of the place carries."""
+
+    order: Annotated[str, Field(description="A signed order, as for a disclosure")]
+
+
+class HoldRequest(Asked):
+    """What is to be kept, why, and until when."""
+
+    address: Annotated[str, Field(max_length=320)]
+    basis: LitigationBasis | OrderedBasis
+    timespan: Span | None = None
+    matter: Annotated[str | None, Field(min_length=1, max_length=256)] = None
+    until: AwareDatetime | None = None
+
+
+class HoldReleaseRequest(Asked):
+    """The body of a hold's `:release`; may be left out by the one who confirms."""
+
+    reason: Annotated[str | None, Field(min_length=1, max_length=1000)] = None
+    until: Annotated[
+        AwareDatetime | None, Field(description="An earlier end, in place of a release at once")
+    ] = None
+
+
+class HoldProlongRequest(Asked):
+    """The body of a hold's `:prolong`. `until` null: no end."""
+
+    until: AwareDatetime | None
+
+
+class HoldProposal(Told):
+    """What one custodian would do, and a second one has to confirm."""
+
+    by: str
+    at: Moment
+    reason: str
+    until: Moment | None
+
+
+class HoldLinks(Told):
+    self: str
+
+
+class Hold(Told):
+    """A legal hold. While it is `in force`, nothing in its scope can be deleted by anybody."""
+
+    id: Identifier
+    region: RegionName
+    phase: Phase
+    address: str | None
+    """The mailbox, as the custodian asked for it; null for a hold on a domain or a matter."""
+    matter: str | None
+    basis: Literal["order", "litigation"]
+    instrument: str | None
+    reference: str | None
+    reason: str | None
+    timespan_start: Moment | None
+    timespan_end: Moment | None
+    placed_by: str
+    placed: Moment
+    until: Moment | None
+    keeps_until: Moment | None
+    """The moment from which it forbids nothing any more, its grace period included."""
+    proposal: HoldProposal | None
+    links: HoldLinks
+
+
+class HoldList(Told):
+    """One page."""
+
+    holds: list[Hold]
+    nextPageToken: str | None = None  # the names that DESIGN 9 gives
+
+
+class AuditEntry(Told):
+    """An entry of the log as it was committed, and where it stands."""
+
+    index: Count
+    entry: dict[str, Any]
+
+
+class AuditEntryList(Told):
+    """Entries in the order of the log. `next`: the index to go on from, null at the log's end."""
+
+    region: RegionName
+    entries: list[AuditEntry]
+    next: Count | None
+
+
+class AuditProof(Told):
+    """That an entry stands in the tree that `checkpoint` signs; hashes and entry in base64."""
+
+    index: Count
+    entry: str
+    path: list[str]
+    checkpoint: str
+
+
+class AuditQuery(Asked):
+    """The query of a log's entries."""
+
+    start: Annotated[int, Field(ge=0, alias="from")] = 0
+    pageSize: Annotated[int, Field(ge=1, le=200)] = 50

@@ -1,0 +1,169 @@
+"""What time does to disclosures while nobody asks: resume, expire, preserve, sweep, warn.
+
+One round looks at every disclosure of the regions served, most of them from memory (`Docket.all`).
+Any number of processes may keep house at once: each step ends in a compare-and-swap, so that what
+two of them began one of them ends; the log may then tell of both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from datetime import datetime
+from typing import Final, final
+
+import structlog
+
+from gateway.disclosure.desk import Desk
+from gateway.disclosure.docket import Docket, Filed
+from gateway.disclosure.lifecycle import (
+    AwaitingApproval,
+    AwaitingDisclosure,
+    AwaitingPreservation,
+    Case,
+    Disclosed,
+    DisclosureId,
+    DisclosureNotAvailable,
+    Expired,
+    PreservationNotAvailable,
+)
+from gateway.disclosure.metrics import Metrics
+from gateway.disclosure.office import Chamber
+from gateway.disclosure.preservation import hold_terms, preserve
+from gateway.disclosure.release import Releases
+from policy.clearance import NotCleared, Role, clear
+from policy.decision import Circumstances, Preserve, decide
+from policy.verification import Unverified, read_order, verify_order
+from storage.audit.entry import Entry, Event
+from storage.errors import Conflict, NotFound, StorageError, UnknownAddress
+
+_log: Final = structlog.get_logger("situs.disclosure")
+_EVERY: Final = 30.0  # seconds
+_OPEN = (AwaitingApproval, AwaitingDisclosure, AwaitingPreservation)
+_PACKAGES: Final = "packages/"
+
+
+@final
+class Housekeeping:
+    """Runs rounds until it is cancelled; `hurry` begins the next one now."""
+
+    def __init__(self, desk: Desk, releases: Releases, metrics: Metrics) -> None:
+        self._desk: Final = desk
+        self._releases: Final = releases
+        self._metrics: Final = metrics
+        self._hurry: Final = asyncio.Event()
+        self._warned: Final[set[tuple[DisclosureId, str]]] = set()
+
+    def hurry(self) -> None:
+        self._hurry.set()
+
+    async def run(self) -> None:
+        while True:
+            self._hurry.clear()
+            for chamber in self._desk.office.chambers.values():
+                try:
+                    await self.round(chamber)
+                except StorageError as error:
+                    # The region is down, or its log: everything here can wait for the next round.
+                    _log.warning("housekeeping put off", region=str(chamber.region.code), reason=str(error))
+                except Exception:
+                    # A fault of ours in one region must not end the rounds of all.
+                    _log.exception("housekeeping failed", region=str(chamber.region.code))
+            try:
+                async with asyncio.timeout(_EVERY):
+                    await self._hurry.wait()
+            except TimeoutError:
+                continue
+
+    async def round(self, chamber: Chamber) -> None:
+        """One look at everything in one region. Raises StorageError."""
+        docket, now = self._desk.dockets[chamber.region.code], self._desk.office.clock()
+        counts: Counter[str] = Counter()
+        clocks: Counter[str] = Counter()
+        ended: set[DisclosureId] = set()
+        async for filed in docket.all():
+            state = filed.disclosure
+            counts[state.status] += 1
+            match state:
+                case AwaitingApproval() if now >= state.case.lapses:
+                    await self._expire(chamber, docket, filed, state)
+                case AwaitingDisclosure():
+                    await self._releases.resume(chamber, docket, filed, state)
+                case AwaitingPreservation():
+                    await self._preserve(chamber, docket, filed, state)
+                case Disclosed() | DisclosureNotAvailable() if now >= state.package_expires:
+                    ended.add(state.case.id)
+                case _:
+                    pass
+            if isinstance(state, _OPEN) and (clock := self._clock(state.case, now)):
+                clocks[clock] += 1
+        self._metrics.disclosures(chamber.region.code, counts, clocks)
+        await self._sweep(chamber, ended)
+
+    def _clock(self, case: Case, now: datetime) -> str | None:
+        """Whether the deadline is near or past; said in the log once each."""
+        if case.due is None or case.due - now > self._desk.office.terms.nearly_due:
+            return None
+        word = "overdue" if now >= case.due else "nearly due"
+        if (case.id, word) not in self._warned:
+            self._warned.add((case.id, word))
+            _log.warning(word, disclosure=str(case.id), region=str(case.region), due=case.due.isoformat())
+        return word
+
+    async def _expire(self, chamber: Chamber, docket: Docket, filed: Filed, state: AwaitingApproval) -> None:
+        now = self._desk.office.clock()
+        await chamber.log.append(
+            Entry(
+                time=now,
+                event=Event.DISCLOSURE_EXPIRED,
+                region=chamber.region.code,
+                instrument=state.case.instrument,
+                issuer=state.case.issuer,
+                account=chamber.pseudonyms.account(state.case.account),
+                disclosure=str(state.case.id),
+            )
+        )
+        await _settled(docket, filed, state.expire(now))
+
+    async def _preserve(
+        self, chamber: Chamber, docket: Docket, filed: Filed, state: AwaitingPreservation
+    ) -> None:
+        """Place the hold that an earlier process did not come to place, if the order still says so."""
+        office, case, now = self._desk.office, state.case, self._desk.office.clock()
+        try:
+            verified = verify_order(read_order(case.order), office.trust(), now)
+            located = await office.directory.find(verified.order.target)
+            record = await self._desk.operators[chamber.region.code].get(case.asked.token)
+            by = clear(record.operator(chamber.region.code), Role.INTAKE, chamber.region.code)
+        except (Unverified, UnknownAddress, NotFound, NotCleared) as error:
+            await _settled(docket, filed, state.fail(str(error), now))
+            return
+        decision = decide(
+            verified,
+            frozenset(case.requested),
+            office.setting(chamber.region),
+            office.lawbook,
+            now,
+            Circumstances(received_at=case.asked.at),
+        )
+        if located.home != chamber.region or not isinstance(decision, Preserve):
+            await _settled(docket, filed, state.fail("the order does not preserve any more", now))
+            return
+        register = self._desk.holds(chamber.region.code)
+        await preserve(register, docket, filed, hold_terms(decision, located.account), by, now)
+
+    async def _sweep(self, chamber: Chamber, ended: set[DisclosureId]) -> None:
+        """Remove the files of packages that have expired. What is listed is what there still is."""
+        if not ended:
+            return
+        bucket = chamber.store.mail
+        async for listed in bucket.list(_PACKAGES):
+            if DisclosureId(listed.key.removeprefix(_PACKAGES).partition("/")[0]) in ended:
+                await bucket.delete(listed.key)
+
+
+async def _settled(docket: Docket, filed: Filed, to: Expired | PreservationNotAvailable) -> None:
+    try:
+        await docket.move(filed, to)
+    except Conflict:
+        _log.info("another process was faster", disclosure=str(to.case.id))
