@@ -59,7 +59,7 @@ class ObligationCode(StrEnum):
 
 
 @final
-class Finding(NamedTuple):  # a third of a frozen dataclass's cost, and there are ten of them in a decision
+class Finding(NamedTuple):  # a third of a frozen dataclass's cost, and a decision has ten
     """One question answered. `ok` is False where the answer takes away from what was asked.
 
     A finding that is ok may still be a remark that counsel should read (`unconfirmed`).
@@ -72,8 +72,7 @@ class Finding(NamedTuple):  # a third of a frozen dataclass's cost, and there ar
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Obligation:
+class Obligation(NamedTuple):
     """What is owed, and when at the latest."""
 
     code: str

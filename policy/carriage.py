@@ -17,6 +17,7 @@ from policy.rules import Citation, Deed, Grant, Instrument, OffenceTest
 from policy.ways import Way, WayKind
 
 _BOUND_IN_TIME: Final = frozenset({DataCategory.TRAFFIC, DataCategory.CONTENT})
+_CATEGORIES: Final = tuple(DataCategory)
 _BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -54,7 +55,7 @@ def carry(case: Case, instrument: Instrument, ways: list[Way]) -> Carriage:
     memo: dict[tuple[int, int], _Tested] = {}
     if not case.requested:
         carriage.findings.append(Finding(FindingCode.CATEGORY, False, "nothing is requested", "the request"))
-    for category in DataCategory:
+    for category in _CATEGORIES:
         if category not in case.requested:
             continue
         if category not in case.order.categories:

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import final
+from typing import Final, final
 
 from policy.assessment import EnforcingAnswer, Finding, FindingCode, Obligation, ObligationCode, rfc3339
 from policy.carriage import Carriage
 from policy.case import Case
 from policy.order import DataCategory
 from policy.rules import AtExpiry, CountedFrom, Deed, EnforcingAuthority, Instrument
+
+_CATEGORIES: Final = tuple(DataCategory)
 
 
 @final
@@ -39,7 +41,7 @@ def notify(case: Case, instrument: Instrument, carriage: Carriage) -> Notificati
     if not told:
         return None
     offence, answer = case.order.offence, case.circumstances.enforcing_authority
-    names = " and ".join(category for category in DataCategory if category in told)
+    names = " and ".join(category for category in _CATEGORIES if category in told)
     if answer is EnforcingAnswer.OBJECTED:
         # Art. 12(3): the addressee stops, whether or not Art. 8 asked for the notification.
         return Notification(_finding(rule, False, f"it has raised a ground for refusing {names}"), told)
