@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +14,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from gateway.demo.pki import DemoAuthority, make_pki, revoke
+from gateway.disclosure.cms import Recipient, envelope
 from gateway.trust import TrustDirectory, TrustUnusable, load_trust
 from policy.geography import Jurisdiction
 from policy.jose import SigningKey
 from policy.order import IssuerRole, SignatureRole
 from policy.signing import sign_order
 from policy.verification import Trust, Unverified
+from tests import peers
 from tests.policy.pki import NOW, claims, verify
 
 IE = Jurisdiction.parse("IE")
@@ -78,6 +81,17 @@ def test_the_demo_has_the_authorities_that_its_story_needs(made: Made) -> None:
     for code in ("IE", "DE", "US"):
         made.authority(code, IssuerRole.POLICE)
     made.authority("FR", IssuerRole.OTHER_AUTHORITY)
+
+
+def test_a_package_for_each_authority_of_the_demo_opens_with_its_key(made: Made, tmp_path: Path) -> None:
+    openssl = peers.require("openssl")
+    for authority in made.authorities:
+        certificate = x509.load_pem_x509_certificate(authority.cert.read_bytes())
+        (tmp_path / "part").write_bytes(envelope(b"the package", Recipient(certificate, NOW)))
+        command = [openssl, "cms", "-decrypt", "-inform", "DER", "-in", "part", "-binary"]
+        command += ["-recip", str(authority.cert), "-inkey", str(authority.key)]
+        opened = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True, timeout=30)
+        assert opened.stdout == b"the package"
 
 
 def test_private_keys_are_for_their_owner_alone(made: Made) -> None:
