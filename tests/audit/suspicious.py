@@ -25,6 +25,7 @@ class Fault(StrEnum):
     BEFORE = "fails, and took no effect"
     AFTER = "fails, and took effect"
     LATE = "fails, and takes effect later"
+    SPURIOUS = "says Conflict, though nobody else wrote"
     KILLED_BEFORE = "never answers, and took no effect"  # the process is killed at this step
     KILLED_AFTER = "never answers, and took effect"
 
@@ -121,6 +122,8 @@ class SuspiciousBucket:
             case Fault.LATE:
                 self.late.append(write)
                 raise Unavailable(f"{key}: delayed on the way")
+            case Fault.SPURIOUS:
+                raise Conflict(key)
             case Fault.KILLED_BEFORE:
                 await self._hang()
             case Fault.KILLED_AFTER:

@@ -12,12 +12,13 @@ from enum import StrEnum
 
 import pytest
 
-from storage.audit.backend import CHECKPOINT, LOCK
+from storage.audit.backend import CHECKPOINT, LOCK, staging_key
 from storage.audit.log import AuditLog, Committed, LogUnavailable
 from storage.audit.note import open_checkpoint, sign_checkpoint
 from storage.audit.publisher import pauses
 from storage.audit.sequencer import Sequencer
 from storage.audit.source import BackendSource
+from storage.audit.staging import Batch
 from storage.audit.verify import verify
 from storage.errors import Corrupt
 from tests.audit.logs import REGION, SIGNER, committed_entries, entry, mth
@@ -266,11 +267,22 @@ def _staged_batch_gone(bucket: SuspiciousBucket) -> None:
     del bucket.versions[f"staging/{head.size}-{head.root.hex()}"]
 
 
+def _lock_and_checkpoint_gone(bucket: SuspiciousBucket) -> None:
+    del bucket.versions[LOCK], bucket.versions[CHECKPOINT]
+
+
 def _edge_tile_changed(bucket: SuspiciousBucket) -> None:
     bucket.versions["log/tile/0/000.p/5"] = [bytes(160)]
 
 
-SABOTAGES = [_lock_gone, _lock_rolled_back, _lock_of_another_tree, _staged_batch_gone, _edge_tile_changed]
+SABOTAGES = [
+    _lock_gone,
+    _lock_and_checkpoint_gone,
+    _lock_rolled_back,
+    _lock_of_another_tree,
+    _staged_batch_gone,
+    _edge_tile_changed,
+]
 
 
 @pytest.mark.parametrize("sabotage", SABOTAGES, ids=lambda s: s.__name__.strip("_"))
@@ -287,15 +299,53 @@ async def test_a_bucket_that_contradicts_itself_is_not_written_to(sabotage: Sabo
     assert bucket.versions == versions
 
 
-async def test_a_running_log_notices_that_its_lock_went_back() -> None:
+async def test_a_running_log_notices_that_its_past_was_taken_back() -> None:
+    """The lock and what is published both: only the process itself remembers."""
     bucket = SuspiciousBucket()
     async with await AuditLog.open(bucket, REGION, SIGNER, deadline=1) as log:
         for number in range(4):
             await log.append(entry(number))
-        await log.published(4)
-        _lock_rolled_back(bucket)
-        with pytest.raises(LogUnavailable, match="lock"):
+            await log.published(number + 1)
+        for key in (LOCK, CHECKPOINT):
+            bucket.versions[key].append(bucket.versions[key][2])
+        with pytest.raises(LogUnavailable, match="went back from 4 entries to 2"):
             await log.append(entry(9))
+
+
+async def test_a_staged_batch_that_was_changed_is_not_rolled_forward() -> None:
+    bucket = SuspiciousBucket()
+    await _ready_for(bucket, 3)
+    async with _process(bucket, killed=True) as log:
+        await log.published(3)
+        _once(bucket, Kind.LOCK, Fault.KILLED_AFTER)
+        lost = asyncio.create_task(log.append(entry(10)))
+        await bucket.hanging.wait()
+        lost.cancel()
+    head, _ = open_checkpoint(bucket.versions[LOCK][-1], SIGNER.key)
+    bucket.versions[staging_key(4, head.root)] = [Batch(3, (entry(666).encode(),)).encode()]
+    with pytest.raises(Corrupt, match="does not lead to the root"):
+        await AuditLog.open(bucket, REGION, SIGNER)
+    assert "log/tile/entries/000.p/4" not in bucket.versions
+
+
+async def test_a_log_rewritten_from_scratch_with_the_right_key_is_not_continued() -> None:
+    bucket, rewritten = SuspiciousBucket(), SuspiciousBucket()
+    await _ready_for(bucket, 5)
+    async with await AuditLog.open(rewritten, REGION, SIGNER) as log:
+        await asyncio.gather(*(log.append(entry(500 + n)) for n in range(9)))
+    rewritten.versions[CHECKPOINT] = bucket.versions[CHECKPOINT]
+    with pytest.raises(Corrupt, match="does not begin with the 5 entries"):
+        await AuditLog.open(rewritten, REGION, SIGNER)
+
+
+async def test_a_conflict_out_of_nowhere_is_looked_into_and_tried_again() -> None:
+    """A store that says Conflict though nobody else wrote costs a round, and no entry."""
+    bucket = SuspiciousBucket()
+    await _ready_for(bucket, 3)
+    async with await AuditLog.open(bucket, REGION, SIGNER) as log:
+        _once(bucket, Kind.LOCK, Fault.SPURIOUS)
+        place = await log.append(entry(10))
+    await _sound(bucket, [(10, place)])
 
 
 async def test_a_dead_bucket_refuses_at_the_deadline_and_does_not_keep_the_log_from_opening() -> None:
@@ -352,3 +402,37 @@ def test_a_sequencer_is_one_per_log() -> None:
         "stop",
         "submit",
     ]
+
+
+async def test_a_batch_in_doubt_is_not_made_up_anew_when_one_of_its_callers_gives_up() -> None:
+    """The swap landed unheard; before it is resolved, the first caller of the batch is gone.
+
+    To send the rest of the batch as a new one would write its entries a second time.
+    """
+    bucket = SuspiciousBucket()
+    await _ready_for(bucket, 3)
+    async with await AuditLog.open(bucket, REGION, SIGNER, deadline=0.6) as log:
+        bucket.plan = lambda kind, _: Fault.BEFORE if kind is Kind.LOCK else None
+        tries = bucket.writes[Kind.LOCK]
+        busy = asyncio.create_task(log.append(entry(10)))
+        while bucket.writes[Kind.LOCK] == tries:
+            await asyncio.sleep(0)
+        impatient = asyncio.create_task(log.append(entry(11)))
+        await asyncio.sleep(0.3)
+        patient = asyncio.create_task(log.append(entry(12)))
+        await asyncio.sleep(0)
+        swap = bucket.writes[Kind.LOCK] + 2  # the one after the busy caller's
+
+        def plan(kind: Kind, nth: int) -> Fault | None:
+            if kind is not Kind.LOCK or nth < swap:
+                return None
+            return Fault.AFTER if nth == swap else Fault.BEFORE
+
+        bucket.plan = plan
+        assert (await busy).index == 3
+        with pytest.raises(LogUnavailable):
+            await impatient
+        bucket.plan = lambda _k, _n: None
+        place = await patient
+    assert place.index == 5
+    await _sound(bucket, [(10, await busy), (12, place)])
