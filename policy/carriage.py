@@ -155,7 +155,7 @@ def _validated(case: Case, grant: Grant, carriage: Carriage) -> tuple[bool, date
     validators = ", ".join(sorted(grant.validators))
     if order.emergency and grant.validation_within is not None:
         due = order.issued_at + grant.validation_within
-        in_time = case.now < due
+        in_time = case.at < due
         detail = (
             f"an emergency: validation by one of {validators} may follow until {rfc3339(due)}"
             if in_time

@@ -36,7 +36,7 @@ class Case(NamedTuple):
     lawbook: Lawbook
     instrument: Instrument | None
     received_at: datetime
-    now: datetime
+    at: datetime
     circumstances: Circumstances
     signed: bool
     held: frozenset[IssuerRole]
@@ -45,11 +45,11 @@ class Case(NamedTuple):
 
     def in_force(self, dates: Dates) -> bool:
         """True where the order came under this rule and the rule still stands."""
-        return dates.cover(self.received_at, self.now)
+        return dates.cover(self.received_at, self.at)
 
     def binds(self, membership: Membership, state: Jurisdiction) -> bool:
         """True where a union's act bound `state` when the order came, and still does."""
-        return membership.binds(state, self.received_at, self.now)
+        return membership.binds(state, self.received_at, self.at)
 
 
 def open_case(
@@ -88,7 +88,7 @@ def open_case(
         lawbook=lawbook,
         instrument=lawbook.instrument(order.instrument),
         received_at=received_at,
-        now=now,
+        at=now,
         circumstances=circumstances,
         signed=signed,
         held=held,
@@ -103,7 +103,7 @@ def formal_findings(case: Case) -> list[Finding]:
 
 
 def _in_force(case: Case) -> Finding:
-    order, now = case.order, case.now
+    order, now = case.order, case.at
     source = "RFC 7519 4.1.4-4.1.6"
     # A stated nbf is the issuer's will; an iat a little ahead is only its clock (verification, step 9).
     ahead = order.issued_at - ISSUED_AHEAD

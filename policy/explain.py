@@ -49,7 +49,7 @@ class Scenario:
     requested: frozenset[DataCategory]
     setting: Setting
     circumstances: Circumstances
-    now: datetime
+    at: datetime
 
     @classmethod
     def parse(cls, raw: bytes, lawbook: Lawbook) -> Scenario:
@@ -87,7 +87,7 @@ class Scenario:
                 addressee=_optional_state(values, "addressee_state"),
             ),
             circumstances=_circumstances(values, now),
-            now=now,
+            at=now,
         )
 
 
@@ -99,7 +99,7 @@ def explain(scenario: Scenario, lawbook: Lawbook) -> Assessment:
         scenario.requested,
         scenario.setting,
         lawbook,
-        scenario.now,
+        scenario.at,
         scenario.circumstances,
     )
 

@@ -54,7 +54,7 @@ def notify(case: Case, instrument: Instrument, carriage: Carriage) -> Notificati
         return Notification(_finding(rule, True, f"it has cleared {names}"))
     emergency = case.order.emergency
     until = case.received_at + (rule.emergency_within if emergency else rule.within)
-    if case.now >= until:
+    if case.at >= until:
         return Notification(
             _finding(rule, True, f"it has been silent until {rfc3339(until)}, the end of its time")
         )

@@ -19,7 +19,7 @@ def remedies(case: Case, missing: frozenset[DataCategory]) -> tuple[Remedy, ...]
     For a preservation only what preserves, and mutual assistance; for a production what produces.
     """
     wanted = Deed.PRODUCE if case.instrument is None else case.instrument.deed
-    return _remedies(case.lawbook, case.country, case.addressee, wanted, missing, case.now.date())
+    return _remedies(case.lawbook, case.country, case.addressee, wanted, missing, case.at.date())
 
 
 @lru_cache(maxsize=1024)  # a rule's dates are whole days, so what holds on a day holds all day

@@ -53,7 +53,7 @@ def open_ways(case: Case) -> tuple[list[Way], list[Finding]]:
     if not case.in_force(instrument.dates):
         detail = (
             f"{instrument.id} is {instrument.dates}; the order came at {rfc3339(case.received_at)} "
-            f"and it is now {rfc3339(case.now)}"
+            f"and it is now {rfc3339(case.at)}"
         )
         return [], [Finding(FindingCode.STORAGE_LAW, False, detail, instrument.citation.source)]
     ways: list[Way] = []
