@@ -22,6 +22,7 @@ from gateway.disclosure.lifecycle import (
     Rejected,
     Signed,
 )
+from gateway.disclosure.models import Rendition
 from gateway.disclosure.problems import Kind, Problem
 from policy.decision import Await, Permit, Preserve, Refusal
 from policy.order import DataCategory
@@ -39,6 +40,7 @@ class Received:
 
     unverified: UnverifiedOrder
     requested: frozenset[DataCategory]
+    renditions: tuple[Rendition, ...]
     body: bytes
 
 
@@ -93,6 +95,7 @@ def case_of(
         due=assessment.due,
         lapses=order.expires_at,
         hold=hold,
+        renditions=received.renditions,
     )
 
 

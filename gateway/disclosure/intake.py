@@ -90,7 +90,7 @@ def read_request(body: bytes) -> Received:
         raise Problem(Kind.INVALID_REQUEST, **faults(error)) from None
     text = request.order if isinstance(request.order, str) else json.dumps(request.order)
     try:
-        return Received(read_order(text), frozenset(request.requested), body)
+        return Received(read_order(text), frozenset(request.requested), tuple(request.renditions), body)
     except MalformedOrder as error:
         members = {"field": error.field, "rule": error.rule}
         raise Problem(Kind.MALFORMED_ORDER, str(error), members=members) from None

@@ -26,7 +26,7 @@ from typing import Any, Final, Literal, final
 
 from pydantic import TypeAdapter, ValidationError
 
-from gateway.disclosure.models import Status
+from gateway.disclosure.models import Rendition, Status
 from policy.geography import RegionCode
 from policy.order import DataCategory
 
@@ -127,6 +127,7 @@ class Case:
     due: datetime | None
     lapses: datetime
     hold: str | None = None
+    renditions: tuple[Rendition, ...] = ()
 
 
 @final

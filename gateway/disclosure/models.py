@@ -69,6 +69,15 @@ class DisclosureRequest(Asked):
         Field(min_length=1, json_schema_extra={"uniqueItems": True}),
         AfterValidator(_no_repetition),
     ]
+    renditions: Annotated[
+        list[Rendition], Field(max_length=1, description="Forms of the content besides EML")
+    ] = []
+
+
+class Rendition(StrEnum):
+    """Another form in which content is wanted, besides EML."""
+
+    MBOX = "mbox"
 
 
 class ApprovalRequest(Asked):
@@ -186,6 +195,8 @@ class Disclosure(Told):
     signatures: list[Signature]
     order_digest: Digest
     requested: list[DataCategory]
+    renditions: list[Rendition]
+    """Forms of the content that were asked for besides EML."""
     carried: list[DataCategory]
     """What the decision lets out of what was asked for."""
     decision: Decision

@@ -4,6 +4,7 @@
     audit.json  audit.tlog-proof                                that the release stands in the log
     subscriber.json  identification.json                        as far as the permit carries them
     traffic-0001.jsonl  traffic-0001.csv  content-0001.zip ...  in parts of at most 64 MiB
+    content-0001.mbox                                           the content once more, where asked for
 
 Only a `RecordedPermit` gets this far: the release stands in the log before the first byte is read.
 Parts are written as they are made, into a folder named by the release's log entry. Nobody can ask
@@ -17,23 +18,27 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Protocol, final
+from typing import Any, Final, final
 
 from gateway.disclosure import models
 from gateway.disclosure.cms import Recipient, envelope
 from gateway.disclosure.lifecycle import Case, Deed, DisclosureId
+from gateway.disclosure.models import Rendition
 from gateway.disclosure.office import software
-from gateway.disclosure.parts import MessageVolumes, Plain, TooLarge, TrafficVolumes, document
+from gateway.disclosure.parts import (
+    MboxVolumes,
+    MessageVolumes,
+    Plain,
+    TooLarge,
+    TrafficVolumes,
+    document,
+)
 from policy.order import DataCategory, Timespan
 from storage.audit.log import AuditLog
-from storage.disclosure_reader import DisclosureReader, Unreadable
-from storage.objects import ETag
-
-
-class PartStore(Protocol):
-    """Where parts are put: the region's own bucket."""
-
-    async def put(self, key: str, body: bytes) -> ETag: ...
+from storage.disclosure_reader import DisclosureReader, StoredMessage, Unreadable
+from storage.identity import KeyRange, MessageId
+from storage.objects import Bucket
+from storage.tombstones import TOMBSTONES
 
 
 @final
@@ -74,7 +79,7 @@ def folder(disclosure: DisclosureId, release: int) -> str:
 class _Binder:
     """Encrypts parts, puts them where they belong, and keeps count."""
 
-    def __init__(self, store: PartStore, commission: Commission) -> None:
+    def __init__(self, store: Bucket, commission: Commission) -> None:
         self._store: Final = store
         self._commission: Final = commission
         self.parts: Final[list[models.Part]] = []
@@ -111,7 +116,7 @@ class _Binder:
             await self.add(plain)
 
 
-async def build(commission: Commission, reader: DisclosureReader, store: PartStore, log: AuditLog) -> Built:
+async def build(commission: Commission, reader: DisclosureReader, store: Bucket, log: AuditLog) -> Built:
     """Read, encrypt and put every part; returns the manifest, which the caller makes public.
 
     Raises what the bucket and the log raise; a message that cannot be opened is an entry of the
@@ -127,10 +132,12 @@ async def build(commission: Commission, reader: DisclosureReader, store: PartSto
         await binder.add(document("subscriber.json", await reader.subscriber()))
     if DataCategory.IDENTIFICATION in commission.categories:
         await binder.add(document("identification.json", await reader.identification()))
+    mail = commission.categories & {DataCategory.TRAFFIC, DataCategory.CONTENT}
+    deleted = await _deleted(store, commission) if mail else frozenset()
     if DataCategory.TRAFFIC in commission.categories:
-        await _add_traffic(binder, reader, commission)
+        await _add_traffic(binder, reader, commission, deleted)
     if DataCategory.CONTENT in commission.categories:
-        await _add_content(binder, reader, commission)
+        await _add_content(binder, reader, commission, deleted)
     custody = _custody(commission)
     await binder.add(document("custody.json", custody.model_dump(mode="json")))
     manifest = _manifest(binder, commission, custody)
@@ -139,25 +146,36 @@ async def build(commission: Commission, reader: DisclosureReader, store: PartSto
     return Built(manifest, _digest(manifest), found, complete=not binder.errors)
 
 
-async def _add_traffic(binder: _Binder, reader: DisclosureReader, commission: Commission) -> None:
+async def _add_traffic(
+    binder: _Binder, reader: DisclosureReader, commission: Commission, deleted: frozenset[MessageId]
+) -> None:
     volumes = TrafficVolumes(commission.part_size)
     async for found in reader.traffic():
         if isinstance(found, Unreadable):
             binder.omit(found.key, "unreadable", found.rule)
-        else:
-            await binder.add_all(volumes.add(found.to_json()))
-            binder.traffic_records += 1
+            continue
+        record = found.to_json() | {"deleted_by_owner": found.id in deleted}
+        await binder.add_all(volumes.add(record))
+        binder.traffic_records += 1
     await binder.add_all(volumes.finish())
 
 
-async def _add_content(binder: _Binder, reader: DisclosureReader, commission: Commission) -> None:
+async def _add_content(
+    binder: _Binder, reader: DisclosureReader, commission: Commission, deleted: frozenset[MessageId]
+) -> None:
     volumes = MessageVolumes(commission.part_size)
+    mbox = MboxVolumes(commission.part_size) if Rendition.MBOX in commission.case.renditions else None
     async for message in reader.messages():
         if isinstance(message, Unreadable):
             binder.omit(message.key, "unreadable", message.rule)
             continue
         try:
-            placed, full = volumes.add(str(message.message_id), message.received_at, message.content)
+            placed, full = volumes.add(
+                str(message.message_id),
+                message.received_at,
+                message.content,
+                deleted_by_owner=message.message_id in deleted,
+            )
         except TooLarge as error:
             binder.omit(str(message.message_id), "too-large", str(error))
             continue
@@ -172,7 +190,29 @@ async def _add_content(binder: _Binder, reader: DisclosureReader, commission: Co
         )
         binder.messages.append(row.model_dump_json().encode())
         await binder.add(full)
+        if mbox is not None:
+            await _add_mbox(binder, mbox, message)
     await binder.add(volumes.finish())
+    if mbox is not None:
+        await binder.add(mbox.finish())
+
+
+async def _add_mbox(binder: _Binder, mbox: MboxVolumes, message: StoredMessage) -> None:
+    try:
+        await binder.add(mbox.add(message.received_at, message.content))
+    except TooLarge as error:  # the quoting made it so: its EML is there
+        binder.omit(str(message.message_id), "too-large-for-mbox", str(error))
+
+
+async def _deleted(store: Bucket, commission: Commission) -> frozenset[MessageId]:
+    """The messages of the timespan that their owner has deleted, and that are still here by law."""
+    prefix, wanted = f"{TOMBSTONES}{commission.case.account}/", KeyRange.of(commission.timespan)
+    found = set()
+    async for listed in store.list(prefix, start_after=prefix + wanted.after):
+        if listed.key >= prefix + wanted.before:
+            break
+        found.add(MessageId.parse(listed.key.removeprefix(prefix)))
+    return frozenset(found)
 
 
 def _custody(commission: Commission) -> models.Custody:

@@ -10,6 +10,8 @@ import csv
 import hashlib
 import io
 import json
+import re
+import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,11 +19,14 @@ from datetime import datetime
 from typing import Any, Final, final
 
 _ENTRY_OVERHEAD: Final = 512  # octets of a ZIP's local header and directory entry, with room to spare
-# The fields of `storage.traffic.TrafficRecord`, which the JSON lines have under the same names.
+# The fields of `storage.traffic.TrafficRecord`, and whether its owner had deleted the message: the
+# JSON lines have them under the same names.
 COLUMNS: Final = (
     "id", "received_at", "sender", "recipient", "peer", "helo", "protocol", "size", "sha256",
     "message_id", "from", "to", "cc", "date", "cut",
+    "deleted_by_owner",
 )  # fmt: skip
+_FROM_LINE: Final = re.compile(rb"^(>*From )", re.MULTILINE)
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -106,6 +111,47 @@ def _dos_time(moment: datetime) -> tuple[int, int, int, int, int, int]:
     if moment.year < 1980:
         return (1980, 1, 1, 0, 0, 0)
     return (moment.year, moment.month, moment.day, moment.hour, moment.minute, moment.second)
+
+
+@final
+class MboxVolumes:
+    """The same messages once more, as mbox files (RFC 4155) of one part's size at most.
+
+    Line ends are LF, and every line that begins with `From `, or with `>`s before it, gets one `>`
+    more ("mboxrd"): undoing both gives the message back. The separator names nobody: a sender is
+    traffic data, which the permit may not carry, and a sender's name could forge a separator.
+    """
+
+    def __init__(self, part_size: int) -> None:
+        self._part_size: Final = part_size
+        self._number = 0
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def add(self, received_at: datetime, content: bytes) -> Plain | None:
+        """The part that was full before this message, if it was. Raises TooLarge."""
+        body = _FROM_LINE.sub(rb">\1", content.replace(b"\r\n", b"\n"))
+        piece = b"".join(
+            (
+                f"From MAILER-DAEMON {time.asctime(received_at.utctimetuple())}\n".encode(),
+                body,
+                b"\n" if body.endswith(b"\n") else b"\n\n",
+            )
+        )
+        if len(piece) > self._part_size:
+            raise TooLarge(f"{len(piece)} octets as mbox, a part takes {self._part_size}")
+        full = self.finish() if self._size + len(piece) > self._part_size else None
+        self._pieces.append(piece)
+        self._size += len(piece)
+        return full
+
+    def finish(self) -> Plain | None:
+        """The part under way, if there is one."""
+        if not self._pieces:
+            return None
+        self._number += 1
+        body, self._pieces, self._size = b"".join(self._pieces), [], 0
+        return Plain(f"content-{self._number:04}.mbox", "application/mbox", body)
 
 
 @final

@@ -46,6 +46,7 @@ def present(disclosure: Disclosure) -> models.Disclosure:
         ],
         order_digest=case.order_digest,
         requested=list(case.requested),
+        renditions=list(case.renditions),
         carried=list(case.carried),
         decision=models.Decision.model_validate(case.decision),
         decision_digest=case.decision_digest,

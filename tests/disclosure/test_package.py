@@ -18,6 +18,7 @@ from gateway.disclosure.receipt import check_package
 from policy.geography import RegionCode
 from storage.mailbox import message_key
 from storage.sealing import TRAFFIC_READ
+from storage.tombstones import hide
 from tests.disclosure.desk import AOIFE, IRELAND, NOW, Gateway, Package, gateway, order
 from tests.engines import Settle
 from tests.faults import Request
@@ -166,6 +167,30 @@ async def test_no_part_name_leads_out_of_the_package(desk: Gateway, name: str) -
     disclosure = await desk.granted(order(categories=["subscriber"]), requested=["subscriber"])
     answer = await desk.ask("GET", f"/v1/disclosures/{disclosure}/package/{name}")
     assert (answer.status, answer.problem) == (404, "not-found")
+
+
+async def test_mail_that_its_owner_has_deleted_is_included_and_marked(desk: Gateway, tmp_path: Path) -> None:
+    start, span = a_day()
+    located = await desk.world.directory.find(AOIFE)
+    gone, there = await desk.deliver(MAIL, at=start), await desk.deliver(MAIL, at=start + timedelta(hours=1))
+    await hide(desk.world.store(IRELAND).mail, located.account, gone)
+    package = await package_of(desk, tmp_path, "traffic", "content", timespan=span)
+    marks = {row["message_id"]: row["deleted_by_owner"] for row in package.manifest["messages"]}
+    assert marks == {str(gone): True, str(there): False}
+    records = [json.loads(line) for line in package.plain["traffic-0001.jsonl"].splitlines()]
+    assert {record["id"]: record["deleted_by_owner"] for record in records} == marks
+
+
+async def test_content_comes_as_mbox_too_where_it_is_asked_for(desk: Gateway, tmp_path: Path) -> None:
+    start, span = a_day()
+    await desk.deliver(MAIL, at=start)
+    body = {"order": order(timespan=span), "requested": ["content"], "renditions": ["mbox"]}
+    presented = await desk.ask("POST", "/v1/disclosures", json=body)
+    assert presented.json["renditions"] == ["mbox"]
+    await desk.approve(presented.json["id"])
+    package = await desk.package(presented.json["id"], pki.judge("IE"), tmp_path)
+    assert package.plain["content-0001.mbox"].count(b"The accounts") == 1
+    assert len(package.manifest["messages"]) == 1
 
 
 async def test_the_manifest_is_what_its_model_says(desk: Gateway, tmp_path: Path) -> None:

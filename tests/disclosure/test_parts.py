@@ -5,14 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import json
+import mailbox
+import re
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.disclosure.parts import COLUMNS, MessageVolumes, Plain, TooLarge, TrafficVolumes
+from gateway.disclosure.parts import COLUMNS, MboxVolumes, MessageVolumes, Plain, TooLarge, TrafficVolumes
 from storage.identity import MessageIds
 from storage.traffic import TrafficRecord
 from tests.policy.pki import NOW
@@ -50,7 +53,7 @@ def test_a_cell_is_never_a_formula_and_a_row_never_two(text: str) -> None:
 
 def test_the_columns_are_the_fields_of_a_traffic_record() -> None:
     whole = TrafficRecord(MessageIds().issue(NOW), "", "", "", "", "", 0, "", None, None, None, None, None)
-    assert list(whole.to_json()) == list(COLUMNS)
+    assert [*whole.to_json(), "deleted_by_owner"] == list(COLUMNS)
 
 
 @given(st.lists(st.binary(max_size=3000), max_size=40), st.integers(3600, 9000))
@@ -72,6 +75,44 @@ def test_volumes_hold_every_message_once_and_keep_to_their_size(contents: list[b
     assert found == {
         (where.part, where.path): content for where, content in zip(placed, contents, strict=True)
     }
+
+
+def _unquoted(body: bytes) -> list[bytes]:
+    """The messages of an mboxrd file, read by its rules and by nothing of ours."""
+    assert body.startswith(b"From ")
+    found = re.split(rb"(?m)^From MAILER-DAEMON [A-Z][a-z]{2} [^\n]*\n", body)[1:]
+    return [re.sub(rb"(?m)^>(>*From )", rb"\1", each[:-1]) for each in found]
+
+
+LINES = st.sampled_from(
+    [b"From me", b">From me", b">>From ", b" From", b"", b"text", b"From MAILER-DAEMON x"]
+)
+
+
+@given(st.lists(st.lists(LINES, min_size=1, max_size=6), min_size=1, max_size=12), st.integers(400, 2000))
+def test_no_line_of_a_message_begins_another_one_in_an_mbox(messages: list[list[bytes]], size: int) -> None:
+    volumes, full = MboxVolumes(size), list[Plain]()
+    contents = [b"".join(line + b"\r\n" for line in lines) for lines in messages]
+    for content in contents:
+        done = volumes.add(NOW, content)
+        full += [done] if done else []
+    last = volumes.finish()
+    assert last is not None
+    full.append(last)
+    assert all(len(part.body) <= size for part in full)
+    found = [each for part in full for each in _unquoted(part.body)]
+    assert found == [content.replace(b"\r\n", b"\n") for content in contents]
+
+
+def test_an_mbox_is_read_by_others(tmp_path: Path) -> None:
+    volumes = MboxVolumes(1 << 20)
+    for number in range(3):
+        volumes.add(NOW, b"Subject: %d\r\n\r\nFrom here\r\nFrom there" % number)
+    part = volumes.finish()
+    assert part is not None
+    (tmp_path / part.name).write_bytes(part.body)
+    read = mailbox.mbox(tmp_path / part.name)
+    assert [message["Subject"] for message in read] == ["0", "1", "2"]
 
 
 def test_a_message_larger_than_a_part_is_said_to_be() -> None:
