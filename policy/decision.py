@@ -153,7 +153,7 @@ def _unconfirmed(case: Case, instrument: Instrument, carriage: Carriage) -> Iter
     yield from case.lawbook.doubts(instrument)
     for citation in carriage.citations:
         if not citation.confirmed and citation != instrument.citation:
-            yield unconfirmed(citation, f"{instrument.id}: who may ask, and for what")
+            yield unconfirmed(citation, f"{instrument.id}: a rule by which it is carried here")
 
 
 _MINT: Final = object()
