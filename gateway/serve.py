@@ -17,7 +17,7 @@ import structlog
 from aiohttp import web
 
 from gateway.config import Config, ConfigError, MailSettings
-from gateway.disclosure.app import make_app
+from gateway.disclosure.app import make_app, make_runner
 from gateway.house import House
 from gateway.ingress.door import Door
 from gateway.ingress.limits import CertificateFiles, ListenerSettings, Network
@@ -116,7 +116,7 @@ async def _open_door(
 async def _open_gateway(stack: AsyncExitStack, house: House, shared_ports: bool) -> str:
     listen = house.config.gateway_listen
     host, _, port = listen.rpartition(":")
-    runner = web.AppRunner(make_app(await house.office()), access_log=None, handle_signals=False)
+    runner = make_runner(make_app(await house.office()))
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     try:

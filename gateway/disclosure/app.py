@@ -38,6 +38,8 @@ from gateway.disclosure.transport import (
 RELEASES: Final = web.AppKey("releases", Releases)
 HOUSE: Final = web.AppKey("housekeeping", Housekeeping)
 
+HEAD_TIME: Final = 30.0  # seconds
+
 # One path segment holds the id and, after a colon, the verb (https://google.aip.dev/136).
 _ONE: Final = "/v1/disclosures/{id:[^/:]+}"
 _HOLD: Final = "/v1/holds/{id:[^/:]+}"
@@ -71,6 +73,12 @@ def make_app(office: Office) -> web.Application:
     app.router.add_get("/v1/audit/{region}/entries/{index}/proof", auditing.get_proof)
     public.add_routes(app.router)
     return app
+
+
+def make_runner(app: web.Application) -> web.AppRunner:
+    """Runs the application: a connection without a whole request head is closed after `HEAD_TIME`."""
+    # aiohttp's own keep-alive timer is the one that also runs while a head is still coming in.
+    return web.AppRunner(app, access_log=None, handle_signals=False, keepalive_timeout=HEAD_TIME)
 
 
 async def _post_disclosure(request: web.Request) -> web.StreamResponse:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
-from gateway.disclosure.models import Asked, Count, Identifier, Moment, RegionName, Told
+from gateway.disclosure.models import Asked, Count, GivenMoment, Identifier, Moment, RegionName, Told
 from policy.hold import Phase
 
 
 class Span(Asked):
     """Half open: what was received at `end` lies outside."""
 
-    start: AwareDatetime
-    end: AwareDatetime
+    start: GivenMoment
+    end: GivenMoment
 
 
 class LitigationBasis(Asked):
@@ -36,7 +36,7 @@ class HoldRequest(Asked):
     basis: LitigationBasis | OrderedBasis
     timespan: Span | None = None
     matter: Annotated[str | None, Field(min_length=1, max_length=256)] = None
-    until: AwareDatetime | None = None
+    until: GivenMoment | None = None
 
 
 class HoldReleaseRequest(Asked):
@@ -44,14 +44,14 @@ class HoldReleaseRequest(Asked):
 
     reason: Annotated[str | None, Field(min_length=1, max_length=1000)] = None
     until: Annotated[
-        AwareDatetime | None, Field(description="An earlier end, in place of a release at once")
+        GivenMoment | None, Field(description="An earlier end, in place of a release at once")
     ] = None
 
 
 class HoldProlongRequest(Asked):
     """The body of a hold's `:prolong`. `until` null: no end."""
 
-    until: AwareDatetime | None
+    until: GivenMoment | None
 
 
 class HoldProposal(Told):

@@ -10,10 +10,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from policy.assessment import EnforcingAnswer
-from policy.order import DataCategory, IssuerRole, SignatureRole
+from policy.order import ClaimError, DataCategory, IssuerRole, SignatureRole, parse_moment
 
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$", description="Names its algorithm")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256, in hexadecimal")]
@@ -21,6 +21,17 @@ Identifier = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$", description="32 hex
 RegionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+){1,4}$", max_length=40)]
 Moment = Annotated[datetime, Field(description="RFC 3339, UTC")]
 Count = Annotated[int, Field(ge=0)]
+
+
+def _rfc3339(value: object) -> object:
+    """pydantic takes numbers and dates for times too; the API's schema says RFC 3339, and means it."""
+    try:
+        return parse_moment(value if isinstance(value, str) else None, "time")
+    except ClaimError as error:
+        raise ValueError(error.rule) from None
+
+
+GivenMoment = Annotated[AwareDatetime, BeforeValidator(_rfc3339)]
 
 
 class Status(StrEnum):
@@ -322,5 +333,5 @@ class DisclosureQuery(PageQuery):
     status: Status | None = None
     matter: Annotated[str | None, Field(max_length=256)] = None
     region: RegionName | None = None
-    dueBefore: AwareDatetime | None = None
+    dueBefore: GivenMoment | None = None
     orderBy: Literal["created", "due"] = "created"

@@ -16,6 +16,7 @@ from pydantic.json_schema import models_json_schema
 from gateway.disclosure import models
 from gateway.disclosure.operations import OPERATIONS, Operation
 from gateway.disclosure.problems import MEDIA_TYPE, Kind
+from policy.geography import RegionCode
 
 _REF: Final = "#/components/schemas/{model}"
 _ANYWHERE: Final = (Kind.INTERNAL, Kind.UNAVAILABLE)
@@ -26,18 +27,18 @@ _ATTEMPT: Final = (
     Kind.CLEARANCE,
     Kind.INVALID_REQUEST,
 )
-_PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
+_PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "index": {"type": "integer", "minimum": 0},
     "id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
     "part": {"type": "string", "pattern": r"^[a-z0-9][a-z0-9.-]{0,79}$"},
-    "region": {"type": "string", "pattern": "^[a-z][a-z0-9]*(-[a-z0-9]+){1,4}$", "maxLength": 40},
-    "tile": {"type": "string", "pattern": "^([0-9]{1,2}|entries)/(x[0-9]{3}/)*[0-9]{3}(\\.p/[0-9]{1,3})?$"},
+    "level": {"type": "string", "pattern": "^([0-9]{1,2}|entries)$"},
+    "tile": {"type": "string", "pattern": "^[0-9]{3}$"},
 }
 
 
 @cache
-def description() -> dict[str, Any]:
-    """The document. Made once; the caller must not change it."""
+def description(regions: tuple[RegionCode, ...]) -> dict[str, Any]:
+    """The document of a gateway that serves these regions. Made once; the caller must not change it."""
     mentioned: dict[type[BaseModel], None] = {models.ProblemDocument: None}
     for operation in OPERATIONS:
         for model in (operation.asks, operation.answer):
@@ -46,7 +47,7 @@ def description() -> dict[str, Any]:
     _, schemas = models_json_schema([(model, "validation") for model in mentioned], ref_template=_REF)
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
-        paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
+        paths.setdefault(operation.path, {})[operation.method] = _operation(operation, regions)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -63,15 +64,17 @@ def description() -> dict[str, Any]:
     }
 
 
-def _operation(operation: Operation) -> dict[str, Any]:
+def _operation(operation: Operation, regions: tuple[RegionCode, ...]) -> dict[str, Any]:
     told: dict[str, Any] = {
         "operationId": operation.name,
         "summary": operation.summary.split(". ")[0].rstrip(".") + ".",
         "description": operation.summary,
-        "parameters": [*_path_parameters(operation.path), *_query_parameters(operation)],
+        "parameters": [*_path_parameters(operation.path, regions), *_query_parameters(operation)],
         "responses": {str(operation.status): _success(operation), **_problems(operation)},
         "security": [] if operation.public else [{"operator": []}],
     }
+    if links := _links(operation):
+        told["responses"][str(operation.status)]["links"] = links
     if operation.conditional:
         told["responses"]["304"] = {"description": "Not modified since the ETag in If-None-Match."}
     if operation.asks is not None:
@@ -80,6 +83,17 @@ def _operation(operation: Operation) -> dict[str, Any]:
             "content": {"application/json": {"schema": _schema(operation.asks)}},
         }
     return told
+
+
+def _links(operation: Operation) -> dict[str, Any]:
+    """What can be done next with the id of what was just made (OpenAPI 3.1 4.8.20)."""
+    if operation.status != 201:
+        return {}
+    return {
+        other.name: {"operationId": other.name, "parameters": {"id": "$response.body#/id"}}
+        for other in OPERATIONS
+        if other.path.startswith(operation.path + "/{id}")
+    }
 
 
 def _schema(model: type[BaseModel]) -> dict[str, Any]:
@@ -109,10 +123,11 @@ def _problems(operation: Operation) -> dict[str, Any]:
     }
 
 
-def _path_parameters(path: str) -> list[dict[str, Any]]:
+def _path_parameters(path: str, regions: tuple[RegionCode, ...]) -> list[dict[str, Any]]:
+    served = {"region": {"type": "string", "enum": [str(region) for region in regions]}}
     return [
         {"name": name, "in": "path", "required": True, "schema": schema}
-        for name, schema in _PARAMETERS.items()
+        for name, schema in (_PARAMETERS | served).items()
         if f"{{{name}}}" in path
     ]
 

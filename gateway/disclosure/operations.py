@@ -211,9 +211,10 @@ OPERATIONS: Final = (
     ),
     Operation(
         "get",
-        "/v1/audit/{region}/tile/{tile}",
+        "/v1/audit/{region}/tile/{level}/{tile}",
         "getTile",
-        "A tile or an entry bundle, byte for byte (https://c2sp.org/tlog-tiles). The path may have slashes.",
+        "A tile, or with the level `entries` a bundle, byte for byte (https://c2sp.org/tlog-tiles). In a "
+        "large log the path goes on: `x001/234`. A partial tile is `{tile}.p/{width}`.",
         "application/octet-stream",
         problems=_FOUND,
         public=True,

@@ -65,7 +65,7 @@ async def _get_tile(request: web.Request) -> web.StreamResponse:
 
 
 async def _get_description(request: web.Request) -> web.StreamResponse:
-    return web.json_response(description())
+    return web.json_response(description(tuple(sorted(request.app[DESK].office.chambers))))
 
 
 async def _get_law(request: web.Request) -> web.StreamResponse:

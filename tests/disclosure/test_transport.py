@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from aiohttp import web
 
+from gateway.disclosure.app import make_runner
 from gateway.disclosure.office import Terms
 from gateway.disclosure.problems import Kind, Problem
 from gateway.disclosure.transport import RateLimit
@@ -215,6 +217,29 @@ async def test_more_than_the_rate_is_neither_read_nor_recorded(settle: Settle) -
         assert int(answers[-1].headers["Retry-After"]) > 0
         assert [(await desk.ask("GET", POST, None)).status for _ in range(3)] == [401, 401, 429]
         assert len(await desk.log()) == 5
+
+
+async def test_a_head_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However steadily it drips: the clock runs from the connection on, not from the last octet."""
+    monkeypatch.setattr("gateway.disclosure.app.HEAD_TIME", 0.5)
+    runner = make_runner(web.Application())
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        reader, writer = await asyncio.open_connection(*runner.addresses[0][:2])
+        writer.write(b"GET / HTTP/1.1\r\n")
+
+        async def drip() -> None:
+            while True:
+                writer.write(b"X: y\r\n")
+                await asyncio.sleep(0.1)
+
+        dripping = asyncio.create_task(drip())
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+        dripping.cancel()
+        writer.close()
+    finally:
+        await runner.cleanup()
 
 
 async def test_a_rate_fills_up_again() -> None:
