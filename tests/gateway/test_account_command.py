@@ -6,7 +6,6 @@ import asyncio
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import pytest
 
@@ -18,7 +17,7 @@ from storage.audit.entry import Entry, Event
 from tests.engines import IRELAND, VIRGINIA, EngineKind, Engines
 from tests.gateway.deployments import Ended, provision_deployment, situs, write_deployment
 
-NEVER: Final = f"nobody-{secrets.token_hex(4)}@nowhere.test"
+NEVER = "nobody-ever@nowhere.test"
 
 
 @dataclass(frozen=True)
