@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 import click
 
 from gateway.cli.configured import config_option
+from gateway.cli.errand import run
 from gateway.cli.outcome import AnswerIsNo, UsageFault
 from gateway.config import Config
 from gateway.house import House
@@ -75,7 +75,7 @@ def add(
             click.echo(token.text)
             click.echo("This token is shown once. At rest there is only its hash.", err=True)
 
-    _run(config, work)
+    run(config, work)
 
 
 @operator.command(name="list")
@@ -98,7 +98,7 @@ def list_(config: Config, as_json: bool) -> None:
                 f"{','.join(sorted(record.roles))}  {','.join(sorted(map(str, record.regions)))}"
             )
 
-    _run(config, work)
+    run(config, work)
 
 
 @operator.command()
@@ -120,15 +120,7 @@ def revoke(config: Config, who: str) -> None:
         for token_id in sorted(ended):
             click.echo(f"{token_id} revoked")
 
-    _run(config, work)
-
-
-def _run(config: Config, work: Callable[[House], Awaitable[None]]) -> None:
-    async def inside() -> None:
-        async with House.open(config) as house:
-            await work(house)
-
-    asyncio.run(inside())
+    run(config, work)
 
 
 def _region(config: Config, code: str) -> RegionCode:
