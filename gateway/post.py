@@ -42,6 +42,11 @@ class RegionalPost:
         return await self._directory.locate(address)
 
     async def store(self, located: Located, envelope: Envelope, content: bytes) -> MessageId:
-        """See Post. The one store that mail is ever put into is the one of `located`'s home."""
+        """See Post. The one store that mail is ever put into is the one of the mailbox's home.
+
+        Found once more, from memory where that is fresh: a slow client may have named its recipient
+        long ago, and the mailbox may have moved since. A move waits for what was found lately.
+        """
+        located = await self._directory.locate(Address.parse(envelope.recipient))
         home = self._directory.ground.home(located)
         return await mailbox.append(home, located, envelope, content)

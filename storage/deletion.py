@@ -29,6 +29,7 @@ from storage.holds import HoldRegister
 from storage.identity import AccountId, MessageId
 from storage.intents import Declared
 from storage.labels import LABELS
+from storage.moving import MovedAway, refuse_while_frozen
 from storage.objects import PAGE
 from storage.tombstones import TOMBSTONES
 from storage.versions import Version, Versions
@@ -128,6 +129,14 @@ class Deletions:
         async with self._register.intents.declared(AccountId.parse(mailbox.account)) as declared:
             yield Eraser(self._register, mailbox, declared, read_traffic)
 
+    @asynccontextmanager
+    async def leftovers(self, moved: MovedAway) -> AsyncIterator[Eraser]:
+        """Delete what lies here of an account that is at home elsewhere, for whoever moves it."""
+        if moved.region != self._register.versions.region:
+            raise ValueError(f"the account has moved away from {moved.region}, not from here")
+        async with self._register.intents.declared(moved.account) as declared:
+            yield Eraser(self._register, Mailbox(str(moved.account), frozenset()), declared, moved=moved)
+
 
 @final
 class Eraser:
@@ -138,18 +147,20 @@ class Eraser:
         register: HoldRegister,
         mailbox: Mailbox,
         declared: Declared,
-        read_traffic: ReadTraffic | None,
+        read_traffic: ReadTraffic | None = None,
+        moved: MovedAway | None = None,
     ) -> None:
         self._register: Final = register
         self._versions: Final[Versions] = register.versions
         self._mailbox: Final = mailbox
         self._declared: Final = declared
         self._read_traffic: Final = read_traffic
+        self._moved: Final = moved
 
     async def destroy(self, candidates: Sequence[Candidate]) -> Outcome:
         """Delete for good what no hold forbids.
 
-        Raises Corrupt, Unavailable, Forbidden: some of it may be gone, none of it was held.
+        Raises Corrupt, Unavailable (Moving too), Forbidden: some of it may be gone, none of it was held.
         """
         outcome = Outcome()
         for batch in _batches(candidates):
@@ -170,7 +181,12 @@ class Eraser:
     async def _permitted(self, batch: tuple[Candidate, ...]) -> tuple[Deletable, Outcome]:
         """Read the holds, and part the batch by them."""
         outcome = Outcome()
-        holds = await self._register.on(AccountId.parse(self._mailbox.account))
+        account = AccountId.parse(self._mailbox.account)
+        holds = await self._register.on(account)
+        if self._moved is not None:
+            # The mailbox and its holds are elsewhere; a lock that was put on here may come off.
+            return Deletable(batch, frozenset(batch), mint=_MINT), outcome
+        await refuse_while_frozen(self._register.vault, account)
         free: list[Candidate] = []
         liftable: set[Candidate] = set()
         for candidate in batch:
@@ -219,7 +235,7 @@ class Eraser:
         for version in candidate.versions:
             if _is_data(version):
                 with self._declared.acting() as until:
-                    _in_time(until)
+                    in_time(until)
                     await self._versions.unlock(version)
 
     async def _delete(self, versions: Sequence[Version]) -> set[Version]:
@@ -251,7 +267,8 @@ def _batches(candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, ...]]
         yield tuple(batch)
 
 
-def _in_time(until: float) -> None:
+def in_time(until: float) -> None:
+    """Before a request on a declaration. Raises Unavailable where there is no time left for it."""
     if time.monotonic() >= until:  # the same clock as the loop's
         raise Unavailable("a deletion took too long to begin: it is declared anew by the next run")
 
@@ -260,7 +277,7 @@ def _delete_objects(
     client: S3Client, bucket: str, *, versions: Sequence[Version], until: float
 ) -> set[tuple[str, str]]:
     """Returns what the bucket's lock kept. Raises Rejected, Unavailable for any other refusal."""
-    _in_time(until)  # here, since the pool may have been busy
+    in_time(until)  # here, since the pool may have been busy
     wanted: list[ObjectIdentifierTypeDef] = [{"Key": one.key, "VersionId": one.id} for one in versions]
     request: DeleteTypeDef = {"Objects": wanted, "Quiet": False}
     answer = client.delete_objects(Bucket=bucket, Delete=request)

@@ -46,6 +46,7 @@ from storage.errors import (
 from storage.identity import AccountId, Clock, utc_now
 from storage.in_order import in_order
 from storage.keyring import Keyholder, create_keyring, rotate_keyring
+from storage.keys import PublicKeys
 from storage.located import AccountStatus, Located
 from storage.lookup import Lookup
 from storage.objects import ETag
@@ -135,6 +136,29 @@ class Directory(Lookup):
         notices within `lookup.LOCATED_FOR` seconds). Raises UnknownAddress, Unavailable."""
         if (await self._own(address)).legal_hold != held:
             await self._amend(address, lambda record: record.model_copy(update={"legal_hold": held}))
+
+    async def rehome(self, address: Address, home: Region, keys: PublicKeys, status: AccountStatus) -> None:
+        """The instant from which a mailbox is at home elsewhere. Its mail must be there already:
+        `storage.relocation` is the only caller. Done twice, it is done.
+
+        Raises UnknownAddress, Unavailable: it may have happened, and `home_now` tells.
+        """
+
+        def moved(record: AccountRecord) -> AccountRecord:
+            change = {"home": home.code, "country": home.country, "keys": keys, "status": status}
+            return record.model_copy(update=change)
+
+        await self._amend(address, moved)
+
+    async def home_now(self, address: Address) -> Located:
+        """Where a mailbox is at home by the registrar's own word, whatever any copy says.
+
+        `address` is the account's own. Raises UnknownAddress, Unavailable.
+        """
+        held = await self.book.held(self.book.key.of_address(address))
+        if held is None or not isinstance(held.record, AccountRecord):
+            raise UnknownAddress("no account has that address for its own")
+        return held.record.located()
 
     async def show(self, address: Address) -> Account:
         """Raises UnknownAddress, Unavailable, Forbidden (without the home's key service)."""

@@ -126,12 +126,22 @@ class HoldRegister:
             until=terms.until,
             at_expiry=terms.at_expiry,
         )
-        hold = await self._write(hold, terms)
+        hold = await self._write(hold)
         await self._settle(hold)
         # Repeated only where the first call may have died before it: two entries for one hold tell
         # the truth, none would not.
         await self._record(Event.HOLD_PLACED, hold, by.operator.name)
         return hold
+
+    async def adopt(self, hold: Hold) -> None:
+        """Take over a hold with the mailbox that has moved here, in force or ended. Twice is once.
+
+        Raises Unavailable, Corrupt, Forbidden, and AlreadyExists where the reference is another's.
+        """
+        await self._write(hold)
+        if hold.keeps(self.clock()):
+            await self._settle(hold)
+            await self._record(Event.HOLD_PLACED, hold, hold.placed_by)
 
     async def get(self, reference: HoldId) -> Hold:
         """Raises NotFound, Corrupt, Unavailable."""
@@ -139,7 +149,7 @@ class HoldRegister:
 
     async def list(self, *, after: HoldId | None = None) -> AsyncIterator[Hold]:
         """Every hold of the region, ended ones too, in the order of placing."""
-        start = f"{_INDEX}{after}.json" if after else None
+        start = index_key(after) if after else None
         async for listed in self.vault.list(_INDEX, start_after=start):
             try:
                 yield await self.get(HoldId.parse(_name(listed.key)))
@@ -190,10 +200,10 @@ class HoldRegister:
         await self._settle(hold)
         return hold
 
-    async def _write(self, hold: Hold, terms: Terms) -> Hold:
+    async def _write(self, hold: Hold) -> Hold:
         """Steps 1 and 2. What stands under the reference already must be the same hold."""
         where = _document_key(hold)
-        index = f"{_INDEX}{hold.id}.json"
+        index = index_key(hold.id)
         try:
             await self.vault.put_if_absent(index, json.dumps({"document": where}).encode())
         except AlreadyExists:
@@ -203,7 +213,7 @@ class HoldRegister:
             await self.vault.put_if_absent(where, write_hold(hold))
         except AlreadyExists:
             standing = await self.get(hold.id)
-            if (standing.scope, standing.basis) != (terms.scope, terms.basis):
+            if (standing.scope, standing.basis) != (hold.scope, hold.basis):
                 raise
             return standing
         return hold
@@ -231,7 +241,7 @@ class HoldRegister:
             return after
 
     async def _find(self, reference: HoldId) -> tuple[str, Hold, ETag]:
-        index = f"{_INDEX}{reference}.json"
+        index = index_key(reference)
         try:
             where = json.loads((await self.vault.get(index)).body)["document"]
         except (ValueError, KeyError, TypeError):
@@ -270,6 +280,11 @@ class HoldRegister:
                 issuer=order.issuer if order else None,
             )
         )
+
+
+def index_key(reference: HoldId) -> str:
+    """Where it is written which document is a hold's."""
+    return f"{_INDEX}{reference}.json"
 
 
 def _document_key(hold: Hold) -> str:

@@ -30,18 +30,14 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
-from typing import TYPE_CHECKING, Final, final
+from typing import Final, final
 
+from storage.bookkeeping import discard
 from storage.errors import Corrupt, NotFound
 from storage.identity import AccountId, Clock
-from storage.objects import PAGE, ETag
+from storage.objects import ETag
 from storage.vault import Vault
 from storage.versions import Version, Versions
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import DeleteTypeDef, ObjectIdentifierTypeDef
 
 PREFIX: Final = "deleting/"
 LEASE: Final = timedelta(seconds=30)
@@ -174,16 +170,7 @@ class Intents:
         return len(dead)
 
     async def remove(self, key: str) -> None:
-        if not key.startswith(PREFIX):
-            raise ValueError(f"{key} is no intent")
-        # Oldest first: until the last is gone, a reader sees an intent that is done.
-        found = list(reversed(await self._versions.of(key)))
-        for start in range(0, len(found), PAGE):
-            page: list[ObjectIdentifierTypeDef] = [
-                {"Key": one.key, "VersionId": one.id} for one in found[start : start + PAGE]
-            ]
-            request: DeleteTypeDef = {"Objects": page, "Quiet": True}
-            await self._versions.ask(f"remove {key}", partial(_delete_objects, request=request))
+        await discard(self._versions, key)
 
     async def _outlived(self, intent: Intent) -> tuple[Version, ...]:
         pause = _FIRST_PAUSE
@@ -200,7 +187,3 @@ class Intents:
             return Intent.from_bytes(key, (await self.vault.get(key)).body)
         except NotFound:
             return None
-
-
-def _delete_objects(client: S3Client, bucket: str, *, request: DeleteTypeDef) -> None:
-    client.delete_objects(Bucket=bucket, Delete=request)

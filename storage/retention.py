@@ -30,6 +30,7 @@ from storage.holds import HoldRegister
 from storage.identity import AccountId, MessageId
 from storage.labels import read_label
 from storage.mailboxes import accounts_at_home, mailbox_of
+from storage.moving import Moving
 from storage.objects import ETag
 from storage.opening import Opener
 from storage.region import RegionStore
@@ -131,6 +132,8 @@ class Sweeper:
         async for account in accounts_at_home(self._store):
             try:
                 await self._sweep_account(account, every, report, progress)
+            except Moving:
+                _log.info("retention.account_moving", account=str(account))
             except Conflict:  # the claim had run out, and somebody else goes on with the account
                 _log.info("retention.claim_lost", account=str(account))
             except NotFound:  # the account moved away, or was erased, since it was listed

@@ -50,12 +50,14 @@ def import_(address: str, maildir: Path | None, mbox: Path | None, json_: bool, 
     counts = {"imported": 0, "there_already": 0}
 
     async def work(house: House) -> None:
-        located = await house.directory.locate(wanted)
-        home = house.ground.home(located)
+        await house.directory.locate(wanted)
         source = read_maildir(maildir) if maildir else read_mbox(mbox) if mbox else iter(())
         total = count_maildir(maildir) if maildir else None
 
         async def one(found: Found) -> bool:
+            # From memory, mostly; a mailbox that moves during a long import takes it where it is.
+            located = await house.directory.locate(wanted)
+            home = house.ground.home(located)
             return await import_message(home, located, str(wanted), found)
 
         with Bar("importing", total) as bar:

@@ -1,0 +1,37 @@
+"""Removing what only our own processes write and read: intents, claims, the records of moves.
+
+Nothing here is anybody's mail or record, so no hold speaks of it; the folders are named here, and
+nothing else can be removed this way.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from storage.objects import PAGE
+from storage.versions import Versions
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import DeleteTypeDef, ObjectIdentifierTypeDef
+
+_FOLDERS: Final = ("deleting/", "moves/", "sweeps/")
+
+
+async def discard(versions: Versions, key: str) -> None:
+    """Remove a key with all its versions. Raises Unavailable, Forbidden, Rejected."""
+    if not key.startswith(_FOLDERS):
+        raise ValueError(f"{key} is no bookkeeping")
+    # Oldest first: until the last is gone, a reader sees the newest.
+    found = list(reversed(await versions.of(key)))
+    for start in range(0, len(found), PAGE):
+        page: list[ObjectIdentifierTypeDef] = [
+            {"Key": one.key, "VersionId": one.id} for one in found[start : start + PAGE]
+        ]
+        request: DeleteTypeDef = {"Objects": page, "Quiet": True}
+        await versions.ask(f"remove {key}", partial(_delete_objects, request=request))
+
+
+def _delete_objects(client: S3Client, bucket: str, *, request: DeleteTypeDef) -> None:
+    client.delete_objects(Bucket=bucket, Delete=request)

@@ -1,0 +1,305 @@
+"""Moving home: everything arrives, checked; nothing is left; a crash anywhere loses and doubles nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from policy.hold import DELAY_HOLD, MailboxScope
+from policy.order import Timespan
+from policy.retention import parse_label
+from storage.audit.entry import Event
+from storage.errors import (
+    AccountSuspended,
+    Corrupt,
+    StorageError,
+)
+from storage.flags import Flags, put_flags
+from storage.holds import Held
+from storage.labels import label_key, put_label, read_label
+from storage.located import AccountStatus
+from storage.mailbox import message_key
+from storage.moving import CLAIM, MovedAway, Moving, Phase, prove_moved_away
+from storage.placing import place_on_address, scoped
+from storage.relocation import DisclosureOpen, MoveRefused, Report
+from storage.tombstones import hidden, hide
+from tests.engines import GERMANY, IRELAND, EngineKind, Settle
+from tests.faults import Fault, Moment, Request
+from tests.holds.movers import REASON, Border, border
+from tests.holds.people import AOIFE, DE, IE, LIAM, NORA, cleared, on
+from tests.holds.ward import PSEUDONYMS
+
+BOTH = {IRELAND.code: NORA, GERMANY.code: cleared("greta", region=DE)}
+
+
+@pytest.fixture
+async def it(settle: Settle) -> AsyncIterator[Border]:
+    async with border(settle) as made:
+        yield made
+
+
+async def test_everything_arrives_and_nothing_is_left(settle: Settle, engine_kind: EngineKind) -> None:
+    async with border(settle, engine_kind) as it:
+        ids = await it.deliver(7)
+        located = await it.world.directory.find(AOIFE)
+        await hide(it.ireland.store.mail, it.account, ids[0])
+        await put_label(it.ireland.register.vault, it.account, ids[1], parse_label("work"))
+        flags = Flags("Archive", frozenset({"\\Seen"}))
+        await put_flags(it.ireland.store, located.keys, it.account, ids[2], flags)
+        ended = await it.ireland.register.place(on(it.account), NORA)
+        await it.ireland.register.versions.lock(
+            (await it.ireland.register.versions.of(message_key(it.account, ids[3])))[0]
+        )
+        await it.ireland.register.propose_end(ended.id, NORA, "settled")
+        await it.ireland.register.confirm_end(ended.id, LIAM)
+        it.now += DELAY_HOLD
+        before = await it.world.directory.show(AOIFE)
+
+        await it.move()
+
+        assert await it.opened(it.germany) == it.contents
+        assert await it.left(it.ireland) == []
+        assert [one async for one in hidden(it.germany.store.mail, it.account)] == [ids[0]]
+        label = await read_label(it.germany.register.vault, label_key(it.account, ids[1]))
+        assert label == "work"
+        after = await it.world.directory.show(AOIFE)
+        assert (after.home, after.status) == (GERMANY, AccountStatus.ACTIVE)
+        assert replace(after, home=before.home) == before, "who the account belongs to has not changed"
+        assert [one.id for one in await it.germany.register.on(it.account)] == [ended.id]
+        assert [one async for one in it.ireland.register.list()] == []
+        await it.deliver(1)
+        assert await it.opened(it.germany) == it.contents
+
+
+async def test_both_logs_know_and_the_reason_is_kept_in_both_regions(it: Border) -> None:
+    await it.move()
+    for site in (it.ireland, it.germany):
+        (entry,) = (
+            one for one in it.ledgers[site.store.region.code].entries if one.event is Event.ACCOUNT_MOVED
+        )
+        assert entry.account == PSEUDONYMS.account(it.account)
+        assert entry.record is not None
+        record = json.loads(
+            (await site.register.vault.get(f"records/{entry.record.removeprefix('sha256:')}.json")).body
+        )
+        assert (record["reason"], record["leaves"], record["goes_to"]) == (REASON, str(IE), str(DE))
+
+
+@pytest.mark.parametrize("reason", ["", "  ", "x" * 1001, "a\nb"])
+async def test_a_move_needs_a_reason(it: Border, reason: str) -> None:
+    with pytest.raises(MoveRefused, match="reason"):
+        await it.relocation().move(AOIFE, DE, reason, "ada")
+
+
+async def test_a_move_to_where_it_is_or_to_two_places_at_once_is_refused(it: Border) -> None:
+    with pytest.raises(MoveRefused, match="already"):
+        await it.move(IE)
+    it.world.place(GERMANY).goes_down()
+    with pytest.raises(StorageError):
+        await it.move()
+    it.world.place(GERMANY).comes_back()
+
+
+async def test_refused_under_hold_with_its_reference(it: Border) -> None:
+    ids = await it.deliver(2)
+    span = Timespan(ids[0].received_at, ids[1].received_at)
+    held = await it.ireland.register.place(replace(on(it.account), timespan=span), NORA)
+    with pytest.raises(Held) as refused:
+        await it.move()
+    assert refused.value.holds == (held.id,)
+    assert await it.left(it.germany) == []
+    assert it.ledgers[IE].events() == [Event.HOLD_PLACED, Event.DELETION_REFUSED]
+    await it.deliver(1)
+
+
+async def test_refused_while_a_disclosure_is_open(it: Border) -> None:
+    it.disclosure_open = True
+    with pytest.raises(DisclosureOpen):
+        await it.move()
+    assert await it.left(it.germany) == []
+
+
+@pytest.mark.parametrize("what", ["hold", "disclosure"])
+async def test_what_comes_up_while_it_moves_takes_it_back(it: Border, what: str) -> None:
+    ids = await it.deliver(4)
+
+    class Nosy:
+        done = False
+
+    def interfere(report: Report) -> None:
+        if report.phase is Phase.FROZEN and report.messages == len(ids):
+            if what == "hold":
+                Nosy.done = True
+            else:
+                it.disclosure_open = True
+
+    async def move() -> None:
+        await it.relocation().move(AOIFE, DE, REASON, "ada", interfere)
+
+    moving = asyncio.create_task(move())
+    if what == "hold":
+        while not Nosy.done and not moving.done():
+            await asyncio.sleep(0)
+        # Written, as `place` writes it, before the move asks for the last time.
+        hold = await it.ireland.register.place(on(it.account), NORA)
+        try:
+            await moving
+        except Held as refused:
+            assert refused.holds == (hold.id,)
+        else:
+            assert hold.id in {one.id for one in await it.germany.register.on(it.account)}
+    else:
+        with pytest.raises(DisclosureOpen):
+            await moving
+    home = await it.home()
+    elsewhere = it.germany if home is it.ireland else it.ireland
+    assert await it.opened(home) == it.contents
+    assert await it.left(elsewhere) == []
+    await it.deliver(1)
+    assert await it.opened(home) == it.contents
+
+
+async def test_from_one_instant_on_mail_goes_to_the_new_home(it: Border) -> None:
+    """Before: to the old one. Meanwhile: 4xx, try again. After: to the new one. Never anywhere else."""
+    await it.deliver(3)
+    seen: list[tuple[Phase, str]] = []
+    deliveries: list[asyncio.Task[object]] = []
+
+    async def deliver(phase: Phase) -> None:
+        try:
+            it.world.directory.forget()
+            await it.deliver(1)
+            seen.append((phase, "taken"))
+        except AccountSuspended:
+            seen.append((phase, "later"))
+
+    def tick(report: Report) -> None:
+        deliveries.append(asyncio.ensure_future(deliver(report.phase)))
+
+    await it.relocation().move(AOIFE, DE, REASON, "ada", tick)
+    await asyncio.gather(*deliveries)
+    assert (Phase.FROZEN, "later") in seen
+    assert await it.opened(it.germany) == it.contents
+    assert await it.left(it.ireland) == []
+
+
+async def test_a_message_that_is_not_what_its_digest_says_stops_the_move(it: Border) -> None:
+    ids = await it.deliver(2)
+    await it.ireland.store.mail.put(message_key(it.account, ids[0]), b"SITM damaged")
+    with pytest.raises(Corrupt, match=str(ids[0])):
+        await it.move()
+    assert (await it.world.directory.find(AOIFE)).home == IRELAND
+    assert await it.opened(it.germany) == {ids[1]: it.contents[ids[1]]} or await it.opened(it.germany) == {}
+
+
+async def test_two_processes_do_not_move_the_same_mailbox(it: Border) -> None:
+    await it.deliver(5)
+    first, second = await asyncio.gather(it.move(), it.move(), return_exceptions=True)
+    assert [type(one) for one in (first, second) if one is not None] == [Moving]
+    assert await it.opened(it.germany) == it.contents
+    assert await it.left(it.ireland) == []
+
+
+async def test_a_proof_of_having_moved_cannot_be_made_or_had_for_a_mailbox_at_home(it: Border) -> None:
+    with pytest.raises(TypeError):
+        MovedAway(it.account, IE, mint=object())
+    with pytest.raises(StorageError):
+        await prove_moved_away(it.world.directory, AOIFE, it.account, IE)
+    assert (await prove_moved_away(it.world.directory, AOIFE, it.account, DE)).region == DE
+
+
+async def test_a_closed_account_moves_and_stays_closed(it: Border) -> None:
+    await it.deliver(1)
+    await it.world.directory.close(AOIFE)
+    await it.move()
+    assert (await it.world.directory.show(AOIFE)).status is AccountStatus.CLOSED
+    assert await it.opened(it.germany) == it.contents
+
+
+async def test_a_hold_on_an_address_is_placed_where_the_mailbox_has_moved_to(it: Border) -> None:
+    await it.deliver(1)
+    await it.move()
+    hold = await place_on_address(
+        it.world.directory,
+        AOIFE,
+        scoped(on(it.account)),
+        lambda code: it.sites[code].register,
+        BOTH.__getitem__,
+    )
+    assert hold.region == DE
+    assert isinstance(hold.scope, MailboxScope)
+    with pytest.raises(Held):
+        await it.move(IE)
+
+
+async def test_there_and_back_again(it: Border) -> None:
+    await it.deliver(3)
+    await it.move(DE)
+    await it.deliver(1)
+    await it.move(IE)
+    assert await it.opened(it.ireland) == it.contents
+    assert await it.left(it.germany) == []
+
+
+# A crash is a write after which nothing more is heard of the process.
+
+WRITES = ("PUT", "POST", "DELETE")
+
+
+def is_write(request: Request) -> bool:
+    # A sweep through a page of deletions is a POST; listings are GETs.
+    return request.method in WRITES
+
+
+@pytest.mark.parametrize("moment", list(Moment))
+@pytest.mark.parametrize("side", [IRELAND, GERMANY], ids=["old", "new"])
+async def test_a_crash_at_any_write_on_either_side_loses_and_doubles_nothing(
+    settle: Settle, side: object, moment: Moment
+) -> None:
+    """At each write in turn the region stops answering, before or after it has done what was asked."""
+    assert side in (IRELAND, GERMANY)
+    async with border(settle, deadline=0.6) as it:
+        await it.deliver(3)
+        target = it.ireland if side is IRELAND else it.germany
+        proxy = it.world.place(target.store.region).proxy
+        crashes, goes_to = 0, DE
+        for number in range(1, 200):
+            seen = 0
+
+            def dies(request: Request, number: int = number) -> bool:
+                nonlocal seen
+                seen += is_write(request)
+                return seen > number or (seen == number and is_write(request))
+
+            proxy.fail(Fault.INTERNAL_ERROR, moment, when=dies, times=1_000_000)
+            try:
+                await it.move(goes_to)
+            except StorageError:
+                crashes += 1
+            finally:
+                proxy.heal()
+            it.world.directory.forget()
+            it.now += CLAIM + timedelta(seconds=1)
+            await resumed(it, goes_to)
+            assert await it.opened(await it.home()) == it.contents
+            elsewhere = it.ireland if goes_to == DE else it.germany
+            assert await it.left(elsewhere) == [], f"after a crash at write {number}"
+            if seen < number:
+                break
+            # Back again, so that the next crash finds the same way to go.
+            await it.move(IE if goes_to == DE else DE)
+            it.now += CLAIM
+        assert crashes > 10
+
+
+async def resumed(it: Border, to: object) -> None:
+    """Run again what died, as the operator would."""
+    try:
+        await it.move(to)  # type: ignore[arg-type]
+    except MoveRefused as error:
+        assert "already" in str(error)  # it had come to its end
