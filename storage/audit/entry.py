@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -34,6 +34,7 @@ _CODE: Final = re.compile(r"[a-z0-9]+(?:[.-][a-z0-9]+)*\Z")
 _REFERENCE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\Z")
 _Word = TypeVar("_Word", bound=StrEnum)
+_Parsed = TypeVar("_Parsed")
 
 
 class EntryError(ValueError):
@@ -215,12 +216,11 @@ def _from_json(values: Mapping[str, Any]) -> Entry:
     texts = {name: _text(values, name) for name in (*_PATTERNS, "issuer") if name in values}
     if "id" not in texts:
         raise EntryError("id: this field is required")
-    try:
-        region = RegionCode.parse(_text(values, "region"))
-        claimed = values.get("claimed_jurisdiction")
-        jurisdiction = None if claimed is None else Jurisdiction.parse(claimed)
-    except GeographyError as error:
-        raise EntryError(str(error)) from None
+    region = _parsed(RegionCode.parse, _text(values, "region"), "region")
+    jurisdiction = None
+    if "claimed_jurisdiction" in values:
+        claimed = _text(values, "claimed_jurisdiction")
+        jurisdiction = _parsed(Jurisdiction.parse, claimed, "claimed_jurisdiction")
     emergency = values.get("emergency")
     if emergency is not None and not isinstance(emergency, bool):
         raise EntryError("emergency: true or false is expected")
@@ -236,6 +236,13 @@ def _from_json(values: Mapping[str, Any]) -> Entry:
         findings=tuple(_list(values, "findings")),
         **texts,
     )
+
+
+def _parsed(parse: Callable[[str], _Parsed], text: str, name: str) -> _Parsed:
+    try:
+        return parse(text)
+    except GeographyError as error:
+        raise EntryError(f"{name}: {error}") from None
 
 
 def _text(values: Mapping[str, Any], name: str) -> str:

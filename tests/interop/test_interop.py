@@ -1,7 +1,6 @@
 """Our log under Go's eyes: golang.org/x/mod/sumdb, an implementation that is not ours.
 
-Needs `go` and Debian's `golang-golang-x-mod-dev`. Where they are not there, the tests say so
-and are skipped; with `SITUS_INTEROP=required` (as in CI) they fail instead.
+Needs `go` and Debian's `golang-golang-x-mod-dev` (see `tests.peers`).
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from storage.audit.tiles import TileName
 from storage.audit.verify import verify
 from tests.audit.logs import REGION, SIGNER, entry
 from tests.audit.suspicious import SuspiciousBucket
+from tests.peers import leave_out, require
 
 SIZE = 70_000  # three levels of tiles, all of them partial at the right edge
 GOPATH = Path("/usr/share/gocode")
@@ -33,11 +33,9 @@ PROGRAM = Path(__file__).with_name("main.go")
 @pytest.fixture(scope="session")
 def interop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Go program, built."""
-    if shutil.which("go") is None or not SUMDB.is_dir():
-        reason = f"go and {SUMDB} are needed: apt-get install golang-go golang-golang-x-mod-dev"
-        if os.environ.get("SITUS_INTEROP") == "required":
-            pytest.fail(reason)
-        pytest.skip(reason)
+    require("go")
+    if not SUMDB.is_dir():
+        leave_out(f"{SUMDB} is not there: apt-get install golang-golang-x-mod-dev")
     target = tmp_path_factory.mktemp("interop") / "interop"
     environment = os.environ | {
         "GOPATH": str(GOPATH),
