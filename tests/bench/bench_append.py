@@ -22,6 +22,9 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
+import uvloop
+from obstore.store import S3Store
+
 from gateway.demo.engines import Credentials, start_seaweedfs
 from policy.address import Address
 from policy.order import DataCategory
@@ -60,7 +63,7 @@ class Pace:
 def run() -> None:
     """Prints a line for each measurement, with its baseline beside it."""
     with _seaweedfs() as ground:
-        asyncio.run(_measure(ground))
+        uvloop.run(_measure(ground))  # the loop that `situs serve` runs on
 
 
 @contextmanager
@@ -93,24 +96,44 @@ async def _compare(ground: Ground, directory: Directory) -> None:
     mail += base64.encodebytes(secrets.token_bytes(OCTETS))[: OCTETS - len(mail)].replace(b"\n", b"\r\n")
     ids = MessageIds()
 
+    settings = home.settings
+    obstore = S3Store(
+        settings.bucket,
+        endpoint=settings.endpoint,
+        region=settings.region.code.value,
+        access_key_id=settings.access_key_id,
+        secret_access_key=settings.secret_access_key,
+        client_options={"allow_http": True},
+    )
+
     async def bare() -> None:
-        key = f"bare/{located.account}/{ids.issue(NOW)}"
-        await home.mail.put_if_absent(key, mail, fresh_key=True)
+        await obstore.put_async(f"bare/{ids.issue(NOW)}", mail, use_multipart=False)
+
+    async def conditional() -> None:
+        await home.mail.put_if_absent(f"conditional/{ids.issue(NOW)}", mail, fresh_key=True)
 
     async def sealed() -> None:
         await append(home, located, _envelope(NOW), mail)
 
-    await _pace(bare, 200)
-    await _pace(sealed, 200)
-    found: dict[str, list[Pace]] = {"bare": [], "sealed": []}
+    kinds = {
+        "obstore's put (baseline)": bare,
+        "Bucket.put_if_absent": conditional,
+        "sealed append": sealed,
+    }
+    found: dict[str, list[Pace]] = {name: [] for name in kinds}
+    for work in kinds.values():
+        await _pace(work, 200)
     for _ in range(ROUNDS):
-        found["bare"].append(await _pace(bare, PUTS))
-        found["sealed"].append(await _pace(sealed, PUTS))
-    rates = {name: median(pace.per_second for pace in paces) for name, paces in found.items()}
-    cpu = {name: median(pace.cpu for pace in paces) for name, paces in found.items()}
-    share = rates["sealed"] / rates["bare"]
-    for name, what in (("bare", "bare put of the mail (baseline)"), ("sealed", "sealed append")):
-        print(f"{what:<36} {rates[name]:8.0f}/s  {cpu[name]:6.3f} CPU-s per 1,000")
+        for name, work in kinds.items():
+            found[name].append(await _pace(work, PUTS))
+    for name, paces in found.items():
+        rate, cpu = median(pace.per_second for pace in paces), median(pace.cpu for pace in paces)
+        print(f"{name:<36} {rate:8.0f}/s  {cpu:6.3f} CPU-s per 1,000")
+    bare_rounds, *_, sealed_rounds = found.values()
+    # Each round against its own neighbour: a machine that does other things does them to both.
+    share = median(
+        mine.per_second / theirs.per_second for mine, theirs in zip(sealed_rounds, bare_rounds, strict=True)
+    )
     verdict = "met" if share >= TARGET else "MISSED"
     print(f"{'sealed share of the bare rate':<36} {share:8.0%}   target {TARGET:.0%}: {verdict}")
 
