@@ -193,8 +193,8 @@ class Wire(asyncio.BufferedProtocol):
         """
         with suppress(Disconnected, TimedOut, OSError):  # shutting down a socket whose peer has left
             await self.flush(seconds)
-            if not self.gone:
-                self._send(self._farewell())
+            self._send(self._farewell())
+            if not self._is_lost():
                 self._open_transport.write_eof()
             self._stopping_at_once = False
             until = self._loop.time() + seconds
@@ -204,7 +204,7 @@ class Wire(asyncio.BufferedProtocol):
 
     def close(self) -> None:
         """Sends what is due and closes; a peer that takes nothing is cut off after a while."""
-        if not self.gone:
+        if not self._is_lost():
             if self._out:
                 self._send(self._encrypted(b"".join(self._out)))
             self._send(self._farewell())
@@ -222,7 +222,7 @@ class Wire(asyncio.BufferedProtocol):
 
     async def _receive(self, seconds: float, until: float | None, block: int, *, idle: bool) -> None:
         """Waits for octets from the socket."""
-        if self.gone or self.ended:
+        if self._is_lost() or self.ended:
             raise Disconnected
         if self._stopping_at_once or (idle and self._stopping):
             raise Stopping(idle=idle)
@@ -239,8 +239,13 @@ class Wire(asyncio.BufferedProtocol):
             self._waiter, self._idle = None, False
 
     def _send(self, octets: bytes) -> None:
-        if octets and not self.gone:
+        if octets and not self._is_lost():
             self._open_transport.write(octets)
+
+    def _is_lost(self) -> bool:
+        # A transport that has failed is closing before `connection_lost` says so: uvloop then
+        # raises RuntimeError for whatever is asked of it.
+        return self.gone or self._open_transport.is_closing()
 
     def _encrypted(self, octets: bytes) -> bytes:
         if self._tls is None:
