@@ -39,8 +39,10 @@ from storage.sealing import TRAFFIC_READ, Binding, open_content, open_traffic, r
 from storage.traffic import TrafficRecord, read_record
 
 _TRAFFIC_AT_ONCE: Final = 16
-# Whole messages in memory at once: 25 MiB each is what operators commonly let in.
-_MESSAGES_AT_ONCE: Final = 4
+# Sealed messages in memory at once, and their octets: small ones come many at a time, and the largest
+# that operators commonly let in, 25 MiB, two. Opened is one at a time: it may be far larger than sealed.
+_MESSAGES_AT_ONCE: Final = 16
+_OCTETS_AT_ONCE: Final = 64 * 1024 * 1024
 
 
 class NotPermitted(Exception):
@@ -129,10 +131,17 @@ class DisclosureReader:
     async def messages(self) -> AsyncGenerator[StoredMessage | Unreadable]:
         """The messages of the timespan, oldest first. Raises NotPermitted."""
         self._demand(DataCategory.CONTENT)
-        async with aclosing(in_order(self._listed(), self._read_message, _MESSAGES_AT_ONCE)) as stream:
-            async for found in stream:
-                if found is not None:
-                    yield found
+        fetched = in_order(
+            self._listed(),
+            self._fetch,
+            _MESSAGES_AT_ONCE,
+            weigh=lambda listed: listed.size,
+            budget=_OCTETS_AT_ONCE,
+        )
+        async with aclosing(fetched) as stream:
+            async for listed, sealed in stream:
+                if sealed is not None:
+                    yield await self._open_message(listed, sealed)
 
     def _demand(self, category: DataCategory) -> None:
         if category not in self._permit.categories:
@@ -160,10 +169,15 @@ class DisclosureReader:
         except Corrupt as error:
             return _unreadable(listed, error)
 
-    async def _read_message(self, listed: Listed) -> StoredMessage | Unreadable | None:
+    async def _fetch(self, listed: Listed) -> tuple[Listed, bytes | None]:
+        try:
+            return listed, (await self._home.mail.get(listed.key)).body
+        except NotFound:
+            return listed, None  # erased since it was listed
+
+    async def _open_message(self, listed: Listed, sealed: bytes) -> StoredMessage | Unreadable:
         try:
             message = _message_id(listed.key)
-            sealed = (await self._home.mail.get(listed.key)).body
             binding = Binding(self._home.region.code, listed.key)
             generation = read_message_header(binding, sealed).generation
             private = await (await self._keys()).private(Purpose.CONTENT, generation, opens=listed.key)
@@ -172,8 +186,6 @@ class DisclosureReader:
             if DataCategory.TRAFFIC in self._permit.categories:
                 traffic = await self._open_traffic(listed, message, sealed)
             return StoredMessage(message, traffic, content)
-        except NotFound:
-            return None  # erased since it was listed
         except Corrupt as error:
             return _unreadable(listed, error)
 

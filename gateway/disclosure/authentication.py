@@ -40,15 +40,23 @@ class Asker:
 
     `name` is as their record spells it; the operators carry the spelling that people are
     compared by. `elsewhere`: regions that the records name and this process does not serve.
+    `silent`: regions that the records name and that could not be asked for their own.
     """
 
     token: str
     name: str
     operators: Mapping[RegionCode, Operator]
     elsewhere: frozenset[RegionCode]
+    silent: frozenset[RegionCode] = frozenset()
 
     def cleared(self, role: Role, region: RegionCode) -> Clearance:
-        """Raises NotCleared, in the same words whether or not the region has a record of them."""
+        """Raises NotCleared, in the same words whether or not the region has a record of them.
+
+        Raises Unavailable for a region that other regions' records say would have one, and that
+        cannot be read now: who has it elsewhere learns nothing by the difference.
+        """
+        if region in self.silent:
+            raise Unavailable(f"region {region} cannot be asked for its operators")
         operator = self.operators.get(region)
         if operator is None:
             raise NotCleared(f"not cleared as {role} for {region}")
@@ -108,7 +116,7 @@ class Authentication:
             *(self._registers[region].get(token.id) for region in regions), return_exceptions=True
         )
         records: dict[RegionCode, OperatorRecord] = {}
-        silent: list[StorageError] = []
+        silent: dict[RegionCode, StorageError] = {}
         for region, answer in zip(regions, answers, strict=True):
             match answer:
                 case OperatorRecord():
@@ -116,15 +124,17 @@ class Authentication:
                 case NotFound():
                     pass
                 case StorageError():
-                    silent.append(answer)
+                    silent[region] = answer
                 case BaseException():
                     raise answer
         vouched = await self._vouched(token, records, now)
         if not vouched:
             if silent:
-                raise Unavailable("a region that may know this operator cannot be read") from silent[0]
+                raise Unavailable("a region that may know this operator cannot be read") from next(
+                    iter(silent.values())
+                )
             raise Unauthenticated("unknown, expired or revoked token, or a wrong secret")
-        return _asker(token, vouched, frozenset(self._registers)), not silent
+        return _asker(token, vouched, frozenset(self._registers), frozenset(silent)), not silent
 
     async def _vouched(
         self, token: Token, records: Mapping[RegionCode, OperatorRecord], now: datetime
@@ -156,12 +166,14 @@ def _token(authorization: str | None) -> Token:
 
 
 def _asker(
-    token: Token, records: Mapping[RegionCode, OperatorRecord], served: frozenset[RegionCode]
+    token: Token,
+    records: Mapping[RegionCode, OperatorRecord],
+    served: frozenset[RegionCode],
+    silent: frozenset[RegionCode],
 ) -> Asker:
     if len({person(record.name) for record in records.values()}) != 1:
         raise Unauthenticated("the regions' records of this token name different people")
     name = next(iter(records.values())).name
     named = frozenset[RegionCode]().union(*(record.regions for record in records.values()))
-    return Asker(
-        token.id, name, {region: each.operator(region) for region, each in records.items()}, named - served
-    )
+    operators = {region: each.operator(region) for region, each in records.items()}
+    return Asker(token.id, name, operators, named - served, named & silent)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Iterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, final
@@ -86,10 +87,28 @@ class _Binder:
         self.messages: Final[list[bytes]] = []  # as JSON already: there may be a hundred thousand
         self.errors: Final[list[models.Omission]] = []
         self.traffic_records = 0
+        self._writing: asyncio.Task[None] | None = None
 
     async def add(self, plain: Plain | None) -> None:
+        """Put a part. It is encrypted and written while the next one is read: two are in memory at most."""
         if plain is None:
             return
+        await self.settle()
+        self._writing = asyncio.create_task(self._write(plain), name=f"part {plain.name}")
+
+    async def settle(self) -> None:
+        """Wait until every part is written. Raises what writing it raised."""
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            await writing
+
+    async def abandon(self) -> None:
+        """Stop what is being written: the package will not be finished."""
+        if self._writing is not None:
+            self._writing.cancel()
+            await asyncio.gather(self._writing, return_exceptions=True)
+
+    async def _write(self, plain: Plain) -> None:
         # Encrypting 32 MiB takes 0.1 s: too long for the loop that answers everybody else.
         sealed = await asyncio.to_thread(envelope, plain.body, self._commission.recipient)
         place = folder(self._commission.case.id, self._commission.release)
@@ -123,6 +142,15 @@ async def build(commission: Commission, reader: DisclosureReader, store: Bucket,
     manifest's error list instead, since the others are still owed.
     """
     binder = _Binder(store, commission)
+    try:
+        return await _bound(binder, commission, reader, store, log)
+    finally:
+        await binder.abandon()
+
+
+async def _bound(
+    binder: _Binder, commission: Commission, reader: DisclosureReader, store: Bucket, log: AuditLog
+) -> Built:
     await binder.add(document("decision.json", commission.decision))
     await binder.add(Plain("order.jws", "application/jose", commission.case.order.encode()))
     proof = await log.prove(commission.release)
@@ -140,6 +168,7 @@ async def build(commission: Commission, reader: DisclosureReader, store: Bucket,
         await _add_content(binder, reader, commission, deleted)
     custody = _custody(commission)
     await binder.add(document("custody.json", custody.model_dump(mode="json")))
+    await binder.settle()
     manifest = _manifest(binder, commission, custody)
     one_only = commission.categories & {DataCategory.SUBSCRIBER, DataCategory.IDENTIFICATION}
     found = bool(one_only or binder.messages or binder.traffic_records)
@@ -150,13 +179,14 @@ async def _add_traffic(
     binder: _Binder, reader: DisclosureReader, commission: Commission, deleted: frozenset[MessageId]
 ) -> None:
     volumes = TrafficVolumes(commission.part_size)
-    async for found in reader.traffic():
-        if isinstance(found, Unreadable):
-            binder.omit(found.key, "unreadable", found.rule)
-            continue
-        record = found.to_json() | {"deleted_by_owner": found.id in deleted}
-        await binder.add_all(volumes.add(record))
-        binder.traffic_records += 1
+    async with aclosing(reader.traffic()) as records:
+        async for found in records:
+            if isinstance(found, Unreadable):
+                binder.omit(found.key, "unreadable", found.rule)
+                continue
+            record = found.to_json() | {"deleted_by_owner": found.id in deleted}
+            await binder.add_all(volumes.add(record))
+            binder.traffic_records += 1
     await binder.add_all(volumes.finish())
 
 
@@ -165,36 +195,39 @@ async def _add_content(
 ) -> None:
     volumes = MessageVolumes(commission.part_size)
     mbox = MboxVolumes(commission.part_size) if Rendition.MBOX in commission.case.renditions else None
-    async for message in reader.messages():
-        if isinstance(message, Unreadable):
-            binder.omit(message.key, "unreadable", message.rule)
-            continue
-        try:
-            placed, full = volumes.add(
-                str(message.message_id),
-                message.received_at,
-                message.content,
-                deleted_by_owner=message.message_id in deleted,
-            )
-        except TooLarge as error:
-            binder.omit(str(message.message_id), "too-large", str(error))
-            continue
-        row = models.Message(
-            part=placed.part,
-            path=placed.path,
-            message_id=placed.message_id,
-            received_at=placed.received_at,
-            size=placed.size,
-            sha256=placed.sha256,
-            deleted_by_owner=placed.deleted_by_owner,
-        )
-        binder.messages.append(row.model_dump_json().encode())
-        await binder.add(full)
-        if mbox is not None:
-            await _add_mbox(binder, mbox, message)
+    async with aclosing(reader.messages()) as messages:
+        async for message in messages:
+            if isinstance(message, Unreadable):
+                binder.omit(message.key, "unreadable", message.rule)
+                continue
+            await _add_message(binder, volumes, message, message.message_id in deleted)
+            if mbox is not None:
+                await _add_mbox(binder, mbox, message)
     await binder.add(volumes.finish())
     if mbox is not None:
         await binder.add(mbox.finish())
+
+
+async def _add_message(
+    binder: _Binder, volumes: MessageVolumes, message: StoredMessage, deleted: bool
+) -> None:
+    name = str(message.message_id)
+    try:
+        placed, full = volumes.add(name, message.received_at, message.content, deleted_by_owner=deleted)
+    except TooLarge as error:
+        binder.omit(name, "too-large", str(error))
+        return
+    row = models.Message(
+        part=placed.part,
+        path=placed.path,
+        message_id=placed.message_id,
+        received_at=placed.received_at,
+        size=placed.size,
+        sha256=placed.sha256,
+        deleted_by_owner=placed.deleted_by_owner,
+    )
+    binder.messages.append(row.model_dump_json().encode())
+    await binder.add(full)
 
 
 async def _add_mbox(binder: _Binder, mbox: MboxVolumes, message: StoredMessage) -> None:

@@ -10,7 +10,8 @@ import contextlib
 import itertools
 import json
 import subprocess
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
@@ -282,12 +283,17 @@ async def gateway(
     terms: Terms | None = None,
     trust: Any = None,
     deadline: float = 2.0,
+    standing: Callable[[], AbstractAsyncContextManager[World]] | None = None,
 ) -> AsyncIterator[Gateway]:
-    """A gateway seated in the first region served; ina asks, art and bea approve, cleared for all of them."""
+    """A gateway seated in the first region served; ina asks, art and bea approve, cleared for all of them.
+
+    `standing` gives the regions in place of fresh ones on moto behind fault proxies.
+    """
     served = tuple(serves or regions)
     clock = MovableClock(NOW)
     async with contextlib.AsyncExitStack() as stack:
-        placed = await stack.enter_async_context(world(settle, regions, deadline=deadline))
+        ground = standing() if standing else world(settle, regions, deadline=deadline)
+        placed = await stack.enter_async_context(ground)
         await placed.directory.create(AOIFE, IRELAND.code, display_name="Aoife Byrne")
         if GERMANY in regions:
             await placed.directory.create(BORIS, GERMANY.code)

@@ -19,6 +19,7 @@ from storage.mailbox import append
 from storage.sealing import TRAFFIC_READ
 from storage.traffic import TrafficRecord
 from tests.engines import GERMANY, IRELAND, Engines, settings_on
+from tests.faults import Fault, Request
 from tests.policy.pki import NOW
 from tests.storage.grounds import AOIFE, BORIS, World, envelope, objects, world
 from tests.storage.permits import recorded
@@ -253,6 +254,13 @@ def in_flight() -> set[str]:
 
 
 async def test_a_reader_that_is_left_leaves_nothing_running(earth: World) -> None:
+    account = (await earth.directory.find(AOIFE)).account
+    first = await anext(earth.store(IRELAND).mail.list(f"mail/{account}/"))
+
+    def not_the_first(request: Request) -> bool:
+        return request.key.startswith("mail/") and request.key != first.key
+
+    earth.place(IRELAND).proxy.fail(Fault.STALL, when=not_the_first, times=10)
     reader = await DisclosureReader.open(earth.directory, await recorded(AOIFE, IRELAND, ALL))
     stream = reader.messages()
     assert isinstance(await anext(stream), StoredMessage)
