@@ -73,6 +73,12 @@ async def stored_messages(
         yield Stored(message, tuple(found))
 
 
+async def stored_message(versions: Versions, account: AccountId, message: MessageId) -> Stored:
+    """Everything under one message's name."""
+    found = [await versions.of(f"{folder}{account}/{message}") for folder in _FOLDERS]
+    return Stored(message, tuple(version for several in found for version in several))
+
+
 async def _grouped(
     versions: Versions, prefix: str, start_after: MessageId | None
 ) -> AsyncIterator[tuple[MessageId, list[Version]]]:

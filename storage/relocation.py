@@ -328,6 +328,9 @@ class _Run:
                     for _ in batch:
                         tick()
             await self._carry_holds_over()
+        # Of processes that died here. Nothing is left that a request of theirs could still delete.
+        async for intent in self._old.register.intents.standing(self._account):
+            await self._old.register.intents.remove(intent.key)
         await discard(self._old.register.versions, f"sweeps/{self._account}")
         await discard(self._old.register.versions, move_key(self._account))
 

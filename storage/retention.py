@@ -28,6 +28,7 @@ from storage.deletion import BATCH, Candidate, Deletions, Outcome
 from storage.errors import Conflict, Corrupt, NotFound
 from storage.holds import HoldRegister
 from storage.identity import AccountId, MessageId
+from storage.in_order import as_stream
 from storage.labels import read_label
 from storage.mailboxes import accounts_at_home, mailbox_of
 from storage.moving import Moving
@@ -121,15 +122,21 @@ class Sweeper:
         self._name: Final = secrets.token_hex(8)
 
     async def sweep(
-        self, *, every: timedelta = timedelta(days=1), progress: Progress = lambda _: None
+        self,
+        only: AccountId | None = None,
+        *,
+        every: timedelta = timedelta(days=1),
+        progress: Progress = lambda _: None,
     ) -> SweepReport:
-        """Every account whose last sweep ended longer than `every` ago and that nobody else sweeps.
+        """Every account (or this one) whose last sweep ended longer than `every` ago and that nobody
+        else is sweeping.
 
         Raises Corrupt, Unavailable, Forbidden: what was not reached is swept by the next run.
         """
         report = SweepReport()
         await self._register.intents.sweep()
-        async for account in accounts_at_home(self._store):
+        accounts = accounts_at_home(self._store) if only is None else as_stream([only])
+        async for account in accounts:
             try:
                 await self._sweep_account(account, every, report, progress)
             except Moving:
@@ -157,7 +164,7 @@ class Sweeper:
             async for stored in stored_messages(self._register.versions, account, start_after=start):
                 seen += 1
                 report.looked_at += 1
-                if (due := await self._due(retention, mailbox, stored)) is not None:
+                if (due := await why_due(self._register, retention, mailbox, stored)) is not None:
                     pending.append((stored.candidate, due))
                 if len(pending) >= BATCH or seen % _SAVE_EVERY == 0:
                     _count(report, pending, await eraser.destroy([one for one, _ in pending]))
@@ -171,20 +178,6 @@ class Sweeper:
         progress(report)
         now = self._register.clock()
         await self._write(account, _Claim(self._name, now, ended=now), etag)
-
-    async def _due(self, retention: Retention, mailbox: Mailbox, stored: Stored) -> Due | None:
-        if not stored.has_data:
-            return Due.OWNER  # a tombstone or a label whose message is gone
-        label: LabelName | None = None
-        if stored.label_key is not None:
-            label = await read_label(self._register.vault, stored.label_key)
-        return retention.due(
-            mailbox,
-            stored.message.received_at,
-            label,
-            self._register.clock(),
-            deleted_by_owner=stored.deleted_by_owner,
-        )
 
     async def _take(self, account: AccountId, every: timedelta) -> tuple[_Claim, ETag] | None:
         """Claim an account; None where somebody sweeps it now, or has done so lately."""
@@ -208,6 +201,23 @@ class Sweeper:
     async def _write(self, account: AccountId, claim: _Claim, etag: ETag | None) -> ETag:
         body = json.dumps({"version": 1} | asdict(claim), default=datetime.isoformat).encode()
         return await self._register.vault.compare_and_swap(f"sweeps/{account}", body, etag)
+
+
+async def why_due(
+    register: HoldRegister, retention: Retention, mailbox: Mailbox, stored: Stored
+) -> Due | None:
+    """Why a message is to go now; None where it is to stay. Says nothing of holds.
+
+    Raises Corrupt for a label that cannot be read, Unavailable.
+    """
+    if not stored.has_data:
+        return Due.OWNER  # a tombstone or a label whose message is gone
+    label: LabelName | None = None
+    if stored.label_key is not None:
+        label = await read_label(register.vault, stored.label_key)
+    received = stored.message.received_at
+    deleted = stored.deleted_by_owner
+    return retention.due(mailbox, received, label, register.clock(), deleted_by_owner=deleted)
 
 
 def _count(report: SweepReport, pending: list[tuple[Candidate, Due]], outcome: Outcome) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from policy.address import Address
 from policy.geography import Region, RegionCode
 from storage.holds import HoldRegister
 from storage.identity import AccountId, MessageId
@@ -37,10 +38,16 @@ class Border:
     sites: dict[RegionCode, Site]
     ledgers: dict[RegionCode, Ledger]
     account: AccountId
+    address: Address = AOIFE
     now: datetime = NOW
     delivered: int = 0
     disclosure_open: bool = False
     contents: dict[MessageId, bytes] = field(default_factory=dict)
+
+    async def with_another(self, address: Address) -> Border:
+        """The same two regions, and a mailbox of its own in Ireland."""
+        account = await self.world.directory.create(address, IRELAND.code)
+        return replace(self, account=account.id, address=address, contents={}, delivered=0)
 
     @property
     def ireland(self) -> Site:
@@ -62,20 +69,20 @@ class Border:
         return Relocation(self.world.directory, list(self.sites), site, is_open, settle=0)
 
     async def move(self, to: RegionCode = GERMANY.code) -> None:
-        await self.relocation().move(AOIFE, to, REASON, "ada")
+        await self.relocation().move(self.address, to, REASON, "ada")
 
     async def home(self) -> Site:
-        return self.sites[(await self.world.directory.find(AOIFE)).home.code]
+        return self.sites[(await self.world.directory.find(self.address)).home.code]
 
     async def deliver(self, count: int) -> list[MessageId]:
         """Through the directory, as the post does, each message another one."""
         ids = []
         for _ in range(count):
-            located = await self.world.directory.locate(AOIFE)
+            located = await self.world.directory.locate(self.address)
             content = MAIL + f"{self.delivered}\r\n".encode() * 40
-            at = NOW - timedelta(days=1) + timedelta(seconds=self.delivered)
+            at = NOW - timedelta(days=40) + timedelta(seconds=self.delivered)
             store = self.world.ground.home(located)
-            message = await append(store, located, envelope(received_at=at), content)
+            message = await append(store, located, envelope(str(self.address), at), content)
             self.contents[message] = content
             self.delivered += 1
             ids.append(message)
