@@ -16,6 +16,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from gateway.ingress.limits import Limits, RspamdSettings, WhenUnreachable
 from policy.geography import GeographyError, Jurisdiction, Region, RegionCode
+from storage.audit.cosigning import WitnessAddress
+from storage.audit.note import KeyKind, VerifierKey
 from storage.region import KeyFileSettings, KmsSettings, RegionSettings
 from storage.settings import SIX_YEARS_IN_DAYS
 
@@ -49,9 +51,21 @@ class _Kms(_Section):
     endpoint: str | None = None
 
 
+def _witness_key(text: str) -> str:
+    if VerifierKey.parse(text).kind is not KeyKind.COSIGNATURE:
+        raise ValueError("a witness's verifier key (type 4) is expected, as `situs audit witness` prints it")
+    return text
+
+
+class _Witness(_Section):
+    url: Annotated[str, Field(pattern=r"^https?://")]
+    key: Annotated[str, AfterValidator(_witness_key)]
+
+
 class _Audit(_Section):
     signing_key_file: str
     pseudonym_key_file: str
+    witness: list[_Witness] = []
 
 
 class _Region(_Section):
@@ -121,10 +135,11 @@ class ConfigFile(_Section):
 @final
 @dataclass(frozen=True, slots=True)
 class AuditSettings:
-    """Where a region's log gets its signing key and its pseudonym key."""
+    """Where a region's log gets its signing key and its pseudonym key, and who cosigns it."""
 
     signing_key_file: Path
     pseudonym_key_file: Path
+    witnesses: tuple[WitnessAddress, ...] = ()
 
 
 @final
@@ -232,7 +247,11 @@ class _Reader:
             },
             audit={
                 self._codes[name]: AuditSettings(
-                    self._at(section.audit.signing_key_file), self._at(section.audit.pseudonym_key_file)
+                    self._at(section.audit.signing_key_file),
+                    self._at(section.audit.pseudonym_key_file),
+                    tuple(
+                        WitnessAddress(one.url, VerifierKey.parse(one.key)) for one in section.audit.witness
+                    ),
                 )
                 for name, section in file.regions.items()
             },

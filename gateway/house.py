@@ -6,9 +6,11 @@ Nothing here decides anything. What is opened is closed in reverse, by one exit 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final, final
+
+import aiohttp
 
 from gateway.config import Config, ConfigError
 from gateway.disclosure.office import Chamber, Office
@@ -16,11 +18,12 @@ from gateway.law import packaged_lawbook
 from gateway.secret_files import read_key, read_signer
 from gateway.trust import TrustDirectory
 from policy.geography import RegionCode
+from storage.audit.cosigning import Cosigning, WitnessAddress
 from storage.audit.log import AuditLog
 from storage.audit.pseudonym import Pseudonyms
 from storage.directory import Directory
 from storage.identity import Clock, utc_now
-from storage.region import Ground
+from storage.region import Ground, RegionStore
 from storage.vault import Vault
 
 
@@ -68,9 +71,18 @@ class House:
                 store = self.ground.control_plane(self.ground.provisioned(code))
                 signer = read_signer(self.config, code)
                 pseudonyms = Pseudonyms(read_key(self.config.audit[code].pseudonym_key_file))
-                log = await self._stack.enter_async_context(await AuditLog.open(store.audit, code, signer))
+                cosign = await self._cosigning(store, self.config.audit[code].witnesses)
+                log = await AuditLog.open(store.audit, code, signer, cosign=cosign)
+                await self._stack.enter_async_context(log)
                 self._chambers[code] = Chamber(store, Vault(store), log, pseudonyms)
             return self._chambers[code]
+
+    async def _cosigning(self, store: RegionStore, witnesses: Sequence[WitnessAddress]) -> Cosigning | None:
+        """Who is asked to cosign a region's checkpoints; nobody, where no witness is configured."""
+        if not witnesses:
+            return None
+        session = await self._stack.enter_async_context(aiohttp.ClientSession())
+        return Cosigning(store.audit, witnesses, session)
 
     async def office(self) -> Office:
         """What the disclosure gateway needs. Raises as `chamber` does, and for an unusable law or trust."""
