@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -201,3 +204,39 @@ async def test_the_manifest_is_what_its_model_says(desk: Gateway, tmp_path: Path
     assert RegionCode.parse(manifest.region) == IRELAND.code
     assert manifest.custody.asked_by == "ina"
     assert manifest.custody.approved_by == "art"
+
+
+async def test_the_page_for_authorities_works_as_it_stands(desk: Gateway, tmp_path: Path) -> None:
+    """The commands of deploy/package.md, run by a shell that has nothing of ours."""
+    page = (Path(__file__).parents[2] / "deploy" / "package.md").read_text()
+    (script,) = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    start, span = a_day()
+    await desk.deliver(MAIL, at=start)
+    (tmp_path / "keys").mkdir()
+    package = await package_of(desk, tmp_path / "keys", "traffic", "content", timespan=span)
+    received = tmp_path / "received"
+    received.mkdir()
+    (received / "manifest.json").write_text(json.dumps(package.manifest))
+    for name, body in package.encrypted.items():
+        (received / f"{name}.p7m").write_bytes(body)
+    places = {"CERT": str(tmp_path / "keys" / "cert.pem"), "KEY": str(tmp_path / "keys" / "key.pem")}
+    done = subprocess.run(
+        ["sh", "-e", "-c", script],
+        cwd=received,
+        env={"PATH": os.environ["PATH"], **places},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{len(package.encrypted)} parts and 1 messages agree with the manifest\n"
+
+
+async def test_the_page_for_authorities_names_every_part(desk: Gateway, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "deploy" / "package.md").read_text()
+    start, span = a_day()
+    await desk.deliver(MAIL, at=start)
+    every = ("subscriber", "identification", "traffic", "content")
+    package = await package_of(desk, tmp_path, *every, timespan=span)
+    assert {name for name in package.plain if f"`{name}`" not in page} == set()
