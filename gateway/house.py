@@ -6,25 +6,30 @@ Nothing here decides anything. What is opened is closed in reverse, by one exit 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final, final
 
 import aiohttp
+import structlog
 
 from gateway.config import Config, ConfigError
 from gateway.disclosure.office import Chamber, Office
 from gateway.law import packaged_lawbook
 from gateway.secret_files import read_key, read_signer
-from gateway.trust import TrustDirectory
+from gateway.trust import TrustDirectory, TrustUnusable
 from policy.geography import RegionCode
+from policy.verification import Trust
 from storage.audit.cosigning import Cosigning, WitnessAddress
 from storage.audit.log import AuditLog
 from storage.audit.pseudonym import Pseudonyms
 from storage.directory import Directory
+from storage.errors import Unavailable
 from storage.identity import Clock, utc_now
 from storage.region import Ground, RegionStore
 from storage.vault import Vault
+
+_log: Final = structlog.get_logger("situs.house")
 
 
 @final
@@ -90,9 +95,25 @@ class House:
             chambers={code: await self.chamber(code) for code in self.config.serves},
             directory=self.directory,
             lawbook=packaged_lawbook(self.config.lawbook),
-            trust=TrustDirectory(self.config.trust),
+            trust=_answering(TrustDirectory(self.config.trust)),
             provider_entities=self.config.provider_entities,
             seat=self.config.seat,
             clock=self.clock,
             gateways=self.config.gateway_urls,
         )
+
+
+def _answering(lists: Callable[[], Trust]) -> Callable[[], Trust]:
+    """Lists that break while the gateway runs stop every order until they are whole again.
+
+    The faults name files: they are for the operator's log, and the asker gets a 503.
+    """
+
+    def trust() -> Trust:
+        try:
+            return lists()
+        except TrustUnusable as error:
+            _log.error("trust lists unusable", faults=str(error).splitlines())
+            raise Unavailable("the trust lists cannot be used now") from error
+
+    return trust
