@@ -16,6 +16,7 @@ from typing import Final, final
 import structlog
 from aiohttp import web
 
+from gateway.announcement import announcing
 from gateway.config import Config, ConfigError, MailSettings
 from gateway.disclosure.app import make_app, make_runner
 from gateway.house import House
@@ -116,7 +117,10 @@ async def _open_door(
 async def _open_gateway(stack: AsyncExitStack, house: House, shared_ports: bool) -> str:
     listen = house.config.gateway_listen
     host, _, port = listen.rpartition(":")
-    runner = make_runner(make_app(await house.office()))
+    office = await house.office()
+    logs = {code: chamber.log for code, chamber in office.chambers.items()}
+    await stack.enter_async_context(announcing(logs, office.lawbook.digest, house.config.trust, house.clock))
+    runner = make_runner(make_app(office))
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     try:

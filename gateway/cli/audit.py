@@ -21,19 +21,26 @@ from gateway.cli.audit_logs import (
     url_subject,
     verifier_key,
 )
-from gateway.cli.audit_verdict import as_json, progress_bar, show_report
+from gateway.cli.audit_verdict import as_json, show_report
+from gateway.cli.bar import Bar
 from gateway.cli.outcome import AnswerIsNo, UsageFault
 from gateway.config import Config
+from gateway.secret_files import read_signer
 from gateway.witness import serving_witness
 from policy.geography import RegionCode
+from storage.audit.copying import copy_log
+from storage.audit.entry import Entry, Event
+from storage.audit.log import AuditLog
 from storage.audit.merkle import ProofError
-from storage.audit.note import KeyKind, NoteError, Signer, generate_signer
+from storage.audit.note import Checkpoint, KeyKind, NoteError, Signer, generate_signer
 from storage.audit.report import Report
+from storage.audit.source import BackendSource
 from storage.audit.verify import Demands
 from storage.audit.verify import verify as verify_log
 from storage.audit.view import LogView, NoSuchEntry, Proof
 from storage.audit.witness import Memory, Witness
 from storage.identity import utc_now
+from storage.region import RegionStore
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _CONFIG = click.option("--config", type=_FILE, help="The configuration; else $SITUS_CONFIG, else situs.toml.")
@@ -109,11 +116,11 @@ def verify(
 
 
 async def _verify(subject: Subject, demands: Demands, save: Path | None) -> Report:
-    with progress_bar(subject.key.name) as tick:
+    with Bar(subject.key.name, None) as bar:
         report = await verify_log(
             subject.source,
             subject.key,
-            replace(demands, records=subject.records, history=subject.history, progress=tick),
+            replace(demands, records=subject.records, history=subject.history, progress=bar.stands),
         )
     if save is not None and report.ok:
         await asyncio.to_thread(save.write_bytes, report.checkpoint)
@@ -153,6 +160,31 @@ def prove(index: int, region: str, json_: bool, config: Path | None) -> None:
 async def _prove(config: Config, code: RegionCode, index: int) -> Proof:
     subject = await region_subject(config, code, None)
     return await LogView(subject.source, subject.key).prove(index)
+
+
+@audit.command()
+@_REGION
+@click.option("--to", "directory", type=click.Path(path_type=Path, file_okay=False), required=True)
+@_CONFIG
+def export(region: str, directory: Path, config: Path | None) -> None:
+    """Copy a region's log into a directory, for whoever verifies it offline. Is itself an entry."""
+    settings = configuration(config)
+    code = region_code(settings, region)
+    checkpoint = asyncio.run(_export(settings, code, directory))
+    click.echo(f"{directory}: {checkpoint.size} entries of {checkpoint.origin}")
+
+
+async def _export(config: Config, code: RegionCode, directory: Path) -> Checkpoint:
+    store = await RegionStore.open(config.regions[code], config.deployment)
+    signer = read_signer(config, code)
+    async with await AuditLog.open(store.audit, code, signer) as log:
+        place = await log.append(Entry(time=utc_now(), event=Event.AUDIT_EXPORTED, region=code))
+        await log.published(place.size)
+    with Bar(signer.name, None) as bar:
+        try:
+            return await copy_log(BackendSource(store.audit), directory, signer.key, bar.stands)
+        except OSError as error:
+            raise UsageFault(f"--to: {directory}: {error.strerror or error}") from None
 
 
 @audit.command()

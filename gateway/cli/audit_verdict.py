@@ -1,29 +1,14 @@
-"""How a verification is shown: a bar while it runs, then the faults by name, then the answer."""
+"""How a verification is shown: the faults by name, then the answer."""
 
 from __future__ import annotations
 
 import base64
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from storage.audit.report import Report
-from storage.audit.verify import Progress as Tick
-
-
-@contextmanager
-def progress_bar(name: str) -> Iterator[Tick]:
-    """A bar on standard error, where somebody is looking; counts entries."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task(name, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def show_report(report: Report) -> None:
