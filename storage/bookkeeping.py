@@ -6,6 +6,7 @@ nothing else can be removed this way.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +24,17 @@ async def discard(versions: Versions, key: str) -> None:
     """Remove a key with all its versions. Raises Unavailable, Forbidden, Rejected."""
     if not key.startswith(_FOLDERS):
         raise ValueError(f"{key} is no bookkeeping")
+    await _remove(versions, key)
+
+
+async def discard_unplaced(versions: Versions, keys: Sequence[str]) -> None:
+    """Take back the documents of a hold that was written for a mailbox which is not here: it has
+    never been in force for anything. For `HoldRegister.place` alone, before it has returned."""
+    for key in keys:
+        await _remove(versions, key)
+
+
+async def _remove(versions: Versions, key: str) -> None:
     # Oldest first: until the last is gone, a reader sees the newest.
     found = list(reversed(await versions.of(key)))
     for start in range(0, len(found), PAGE):

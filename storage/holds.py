@@ -43,10 +43,12 @@ from policy.hold import (
 from policy.hold_query import TrafficQuery
 from policy.order import Timespan
 from policy.rules import AtExpiry
+from storage.accounts import account_key
 from storage.audit.entry import Entry, Event
 from storage.audit.pseudonym import Pseudonyms
 from storage.audit.recorded import Ledger
-from storage.errors import AlreadyExists, Conflict, Corrupt, NotFound, StorageError
+from storage.bookkeeping import discard_unplaced
+from storage.errors import AlreadyExists, Conflict, Corrupt, NotFound, StorageError, Unavailable
 from storage.hold_documents import read_hold, write_hold
 from storage.identity import AccountId, Clock, MessageIds
 from storage.intents import Intents
@@ -66,6 +68,10 @@ class Held(StorageError):
     def __init__(self, what: str, holds: tuple[HoldId, ...]) -> None:
         super().__init__(f"{what}: refused, under legal hold")
         self.holds: Final = holds
+
+
+class Elsewhere(Unavailable):
+    """The mailbox is not, or no longer, at home in this region: look for it again."""
 
 
 @final
@@ -107,7 +113,7 @@ class HoldRegister:
 
         The same `reference` again completes what was begun, and gives the hold that stands.
 
-        Raises NotCleared, HoldError; AlreadyExists where the reference is another hold's;
+        Raises NotCleared, HoldError; AlreadyExists where the reference is another hold's; Elsewhere;
         Unavailable (LogUnavailable too), Corrupt, Forbidden: the hold may be in force, and the
         caller has to try again under the same reference until it is told so.
         """
@@ -126,8 +132,15 @@ class HoldRegister:
             until=terms.until,
             at_expiry=terms.at_expiry,
         )
+        if not await self._is_here(hold):
+            raise Elsewhere("there is no such mailbox in this region")
         hold = await self._write(hold)
         await self._settle(hold)
+        if not await self._is_here(hold):
+            # It moved away, or was erased, before the hold could be seen. (A move that was still
+            # on its way has seen it, and has taken it along: `storage.relocation`.)
+            await discard_unplaced(self.versions, (_document_key(hold), index_key(hold.id)))
+            raise Elsewhere("the mailbox left this region while the hold was being placed")
         # Repeated only where the first call may have died before it: two entries for one hold tell
         # the truth, none would not.
         await self._record(Event.HOLD_PLACED, hold, by.operator.name)
@@ -217,6 +230,12 @@ class HoldRegister:
                 raise
             return standing
         return hold
+
+    async def _is_here(self, hold: Hold) -> bool:
+        if not isinstance(hold.scope, MailboxScope):
+            return True
+        key = account_key(AccountId.parse(hold.scope.account))
+        return any([one.key == key async for one in self.vault.list(key.rpartition("/")[0] + "/")])
 
     async def _settle(self, hold: Hold) -> None:
         """Step 3. Versions that a silent deleter may still be after get the bucket's own lock."""

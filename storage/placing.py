@@ -9,16 +9,18 @@ looked for again, and the hold is placed where it is now.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from typing import Final
 
 from policy.address import Address
 from policy.clearance import Clearance
 from policy.geography import RegionCode
 from policy.hold import Hold, HoldId, MailboxScope
-from storage.holds import HoldRegister, Terms
+from storage.holds import Elsewhere, HoldRegister, Terms
 from storage.lookup import Lookup
 
-_MOVES: int = 8  # a mailbox that moves more often than this while we look is not moving by hand
+_LOOKS: Final = 8  # a mailbox that moves more often than this meanwhile is not moving
 
 
 async def place_on_address(
@@ -37,15 +39,18 @@ async def place_on_address(
     `HoldRegister.place`.
     """
     located = await directory.find(address)
-    for _ in range(_MOVES):
+    for _ in range(_LOOKS):
         home = located.home.code
         scope = MailboxScope(str(located.account), address)
-        hold = await register_of(home).place(terms(scope), clearance_for(home), reference=reference)
+        with suppress(Elsewhere):
+            hold = await register_of(home).place(terms(scope), clearance_for(home), reference=reference)
+            reference = hold.id
+            located = await directory.find(address)
+            if located.home.code == home:
+                return hold
+            continue
         located = await directory.find(address)
-        if located.home.code == home:
-            return hold
-        reference = hold.id
-    raise RuntimeError("the mailbox has moved each time that the hold was placed")
+    raise Elsewhere("the mailbox has left each time that the hold was placed")
 
 
 def scoped(terms: Terms) -> Callable[[MailboxScope], Terms]:

@@ -306,48 +306,50 @@ class _Run:
         new = self._new.store.region.code
         proof = await prove_moved_away(self._directory, self._address, self._account, new)
         async with Deletions(self._new.register).leftovers(proof) as eraser:
-            async for batch in _batched(self._everything(self._new)):
+            async for batch in _batched(self._everything(self._new, frozenset())):
                 await self._record.still_ours()
                 chosen = [one for one in batch if meant(one.message)]
                 await eraser.destroy(chosen)
 
     async def _clear(self) -> None:
         """Steps 7 and 8."""
-        await self._carry_holds_over()
         old = self._old.store.region.code
         proof = await prove_moved_away(self._directory, self._address, self._account, old)
         tick = self._ticker(Phase.FLIPPED)
         left = True
         while left:
             left = False
+            carried = await self._carry_holds_over()
             async with Deletions(self._old.register).leftovers(proof) as eraser:
-                async for batch in _batched(self._everything(self._old)):
+                async for batch in _batched(self._everything(self._old, carried)):
                     await self._record.still_ours()
                     await eraser.destroy(batch)
                     left = True
                     for _ in batch:
                         tick()
-            await self._carry_holds_over()
         # Of processes that died here. Nothing is left that a request of theirs could still delete.
         async for intent in self._old.register.intents.standing(self._account):
             await self._old.register.intents.remove(intent.key)
         await discard(self._old.register.versions, f"sweeps/{self._account}")
         await discard(self._old.register.versions, move_key(self._account))
 
-    async def _carry_holds_over(self) -> None:
+    async def _carry_holds_over(self) -> frozenset[HoldId]:
         """Ended holds are the account's history and go with it; one that was written into the old
         register while the mailbox moved is in force where the mailbox is."""
         now = self._old.register.clock()
         new = self._new.store.region.code
+        carried = set()
         for hold in await self._old.register.on(self._account):
             match hold.scope:
                 case MailboxScope():
                     region = new if hold.keeps(now) else hold.region
                     await self._new.register.adopt(replace(hold, region=region))
+                    carried.add(hold.id)
                 case MatterScope(accounts=accounts) if str(self._account) in accounts and hold.keeps(now):
                     await self._new.register.adopt(self._alone(hold))
                 case _:
                     pass  # a domain's hold is about the accounts of its region
+        return frozenset(carried)
 
     def _alone(self, hold: Hold) -> Hold:
         """A matter's hold for this one account, under a reference that follows from both."""
@@ -356,8 +358,9 @@ class _Run:
         region = self._new.store.region.code
         return replace(hold, id=HoldId(reference), scope=scope, region=region, proposal=None)
 
-    async def _everything(self, site: Site) -> AsyncIterator[Candidate]:
-        """All that lies in a region of the account: messages, then the rest, the keys last of all."""
+    async def _everything(self, site: Site, carried: frozenset[HoldId]) -> AsyncIterator[Candidate]:
+        """All that lies in a region of the account: messages, then the rest, the keys last of all.
+        Of the holds, those that have been carried over: one that came in since waits its turn."""
         versions = site.register.versions
         async for stored in stored_messages(versions, self._account):
             yield stored.candidate
@@ -365,9 +368,9 @@ class _Run:
         for folder in _OTHER_FOLDERS:
             async for version in versions.list(f"{folder}/{self._account}/"):
                 if folder == "holds":
-                    reference = version.key.rpartition("/")[2].removesuffix(".json")
-                    index = await versions.of(index_key(HoldId.parse(reference)))
-                    yield Candidate((version, *index))
+                    reference = HoldId.parse(version.key.rpartition("/")[2].removesuffix(".json"))
+                    if reference in carried:
+                        yield Candidate((version, *await versions.of(index_key(reference))))
                 elif version.key != keyring:
                     yield Candidate((version,))
         if keys := await versions.of(keyring):

@@ -16,7 +16,7 @@ from storage.audit.entry import Event
 from storage.audit.log import LogUnavailable
 from storage.errors import AlreadyExists, Corrupt, NotFound
 from storage.hold_documents import describe_hold, read_hold, write_hold
-from storage.holds import Terms
+from storage.holds import Elsewhere, Terms
 from storage.identity import AccountId
 from storage.region import RegionStore
 from tests.holds.people import AOIFE, DE, EPOC_PR, LIAM, LITIGATION, NORA, NOW, cleared, on
@@ -69,7 +69,10 @@ async def test_placing_again_under_the_same_reference_completes_what_was_begun(r
         assert held.placed_at == NOW
         assert it.ledger.events() == [Event.HOLD_PLACED]
         with pytest.raises(AlreadyExists):
-            await it.register.place(on(AccountId.new()), NORA, reference=REFERENCE)
+            await it.register.place(replace(on(it.account), basis=EPOC_PR), NORA, reference=REFERENCE)
+        with pytest.raises(Elsewhere):
+            await it.register.place(on(AccountId.new()), NORA)
+        assert len([one async for one in it.register.list()]) == 1
 
 
 async def test_a_release_that_the_log_does_not_take_does_not_happen(shared_region: RegionStore) -> None:
