@@ -52,7 +52,7 @@ class Session:
             await self._arrive()
             await self._converse()
         except Ended as end:
-            await self._part(end.reply, linger=end.reply is not say.BYE)
+            await self._part(end.reply, linger=end.reply is not say.BYE or self._wire.has_unread)
         except Disconnected:
             visit.record.write("disconnected")
         except TimedOut:

@@ -74,6 +74,11 @@ class Wire(asyncio.BufferedProtocol):
         return self._tls.session if self._tls is not None else None
 
     @property
+    def has_unread(self) -> bool:
+        """Whether octets have come that nobody has asked for."""
+        return bool(self.buffer) or not self._reading
+
+    @property
     def peername(self) -> object:
         """What the socket calls the peer."""
         return self._open_transport.get_extra_info("peername")

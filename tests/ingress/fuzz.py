@@ -143,7 +143,6 @@ _LINES = [
     b"\xe4\xf6",
     b"MAIL FROM:<>",
     b"Received: x",
-    b"QUIT",
 ]
 _SIMPLE = [
     *b"NOOP RSET HELP noop RCPT .".split(),
