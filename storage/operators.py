@@ -23,7 +23,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from policy.clearance import Operator, Role
 from policy.geography import GeographyError, RegionCode
-from storage.errors import Corrupt
+from storage.errors import AlreadyExists, Corrupt
 from storage.objects import Blob, ETag, Listed
 
 _TOKEN: Final = re.compile(r"situs_([0-9a-f]{16})_([0-9a-f]{64})\Z")
@@ -83,16 +83,83 @@ class Token:
         return f"Token({self.id!r})"
 
 
+class Credential(Protocol):
+    """How somebody shows who they are. `id` finds their record, `matches` says whether it is theirs."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def fingerprint(self) -> bytes: ...
+    def matches(self, kept: str) -> bool: ...
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Somebody whom an OpenID Connect issuer knows under `subject`."""
+
+    issuer: str
+    subject: str
+
+    @property
+    def kept(self) -> str:
+        """What a record keeps of it."""
+        return f"oidc {self.issuer} {self.subject}"
+
+    @property
+    def id(self) -> str:
+        return _named_by(self.kept)
+
+    @property
+    def fingerprint(self) -> bytes:
+        return hashlib.sha256(self.kept.encode()).digest()
+
+    def matches(self, kept: str) -> bool:
+        return kept == self.kept
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class HeldKey:
+    """Somebody who holds the private key of a TLS client certificate: `spki` is the key's SHA-256 in hex."""
+
+    spki: str
+
+    @property
+    def kept(self) -> str:
+        """What a record keeps of it."""
+        return f"tls sha256:{self.spki}"
+
+    @property
+    def id(self) -> str:
+        return _named_by(self.kept)
+
+    @property
+    def fingerprint(self) -> bytes:
+        return hashlib.sha256(self.kept.encode()).digest()
+
+    def matches(self, kept: str) -> bool:
+        return kept == self.kept
+
+
+def _named_by(kept: str) -> str:
+    """A record's id for a credential that has none of its own: 16 hexadecimal digits."""
+    return hashlib.sha256(kept.encode()).hexdigest()[:16]
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class OperatorRecord:
-    """One token of one person. Two tokens of one person carry the same `name`."""
+    """One credential of one person. Two credentials of one person carry the same `name`.
+
+    `credential`: a token's argon2id hash, or who somebody is elsewhere (`Subject.kept`, `HeldKey.kept`).
+    """
 
     id: str
     name: str
     roles: frozenset[Role]
     regions: frozenset[RegionCode]
-    hash: str
+    credential: str
     created: datetime
     expires: datetime
     revoked: datetime | None = None
@@ -115,7 +182,7 @@ class OperatorRecord:
                 "name": self.name,
                 "roles": sorted(self.roles),
                 "regions": sorted(str(region) for region in self.regions),
-                "hash": self.hash,
+                "credential": self.credential,
                 "created": self.created.isoformat(),
                 "expires": self.expires.isoformat(),
                 "revoked": self.revoked.isoformat() if self.revoked else None,
@@ -134,7 +201,7 @@ class OperatorRecord:
                 name=found["name"],
                 roles=frozenset(Role(role) for role in found["roles"]),
                 regions=frozenset(RegionCode.parse(region) for region in found["regions"]),
-                hash=found["hash"],
+                credential=found["credential"],
                 created=datetime.fromisoformat(found["created"]),
                 expires=datetime.fromisoformat(found["expires"]),
                 revoked=datetime.fromisoformat(found["revoked"]) if found["revoked"] else None,
@@ -161,8 +228,19 @@ class OperatorRegister:
         self._documents: Final = documents
 
     async def add(self, record: OperatorRecord) -> None:
-        """Raises AlreadyExists for an id that is taken; two ids are never the same by chance."""
-        await self._documents.put_if_absent(_key(record.id), record.to_bytes())
+        """Raises AlreadyExists for an id whose record is in force; Conflict where another one is added.
+
+        A token's id is never the same by chance. A subject or a key has the same id always: its
+        record can be made anew once the earlier one has ended.
+        """
+        key = _key(record.id)
+        try:
+            await self._documents.put_if_absent(key, record.to_bytes())
+        except AlreadyExists:
+            blob = await self._documents.get(key)
+            if OperatorRecord.from_bytes(key, blob.body).in_force(record.created):
+                raise
+            await self._documents.compare_and_swap(key, record.to_bytes(), blob.etag)
 
     async def get(self, token_id: str) -> OperatorRecord:
         """Raises NotFound, Corrupt, Unavailable."""

@@ -92,7 +92,7 @@ async def _auditor(vault: Vault, code: RegionCode) -> Operator:
         record = await OperatorRegister(vault).get(token.id)
     except NotFound:
         raise AnswerIsNo(f"${TOKEN_VARIABLE}: not cleared as auditor for {code}") from None
-    genuine = await asyncio.to_thread(token.matches, record.hash)
+    genuine = await asyncio.to_thread(token.matches, record.credential)
     operator = record.operator(code)
     try:
         clear(operator, Role.AUDITOR, code)

@@ -13,7 +13,7 @@ from typing import Any, Final, final
 
 import structlog
 
-from gateway.disclosure.authentication import Asker, Authentication, Unauthenticated
+from gateway.disclosure.authentication import Asker, Authentication, Presented, Unauthenticated
 from gateway.disclosure.lifecycle import Deed
 from gateway.disclosure.lifecycle import Entry as Place
 from gateway.disclosure.metrics import Metrics
@@ -69,10 +69,10 @@ class Attempt:
             raise RuntimeError("nobody has been authenticated")
         return self._asker
 
-    async def authenticate(self, authentication: Authentication, authorization: str | None) -> Asker:
+    async def authenticate(self, authentication: Authentication, presented: Presented) -> Asker:
         """Raises Problem 401; the reason is for our own log alone."""
         try:
-            self._asker = await authentication.authenticate(authorization)
+            self._asker = await authentication.authenticate(presented)
         except Unauthenticated as error:
             _log.info("unauthenticated", reason=error.reason)
             # RFC 6750 3.1; the realm says nothing that the address did not.

@@ -1,4 +1,4 @@
-"""Who is asking: a bearer token (RFC 6750) against the operator records of the regions served here.
+"""Who is asking: a token, a sign-in elsewhere, or a key; against the operator records of the regions served.
 
 Each region's record clears for that region alone. Two tokens of one person are one person:
 four eyes compare people, not tokens.
@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, final
 
+from gateway.disclosure.oidc import Issuer, NotOurs
 from policy.clearance import Clearance, NotCleared, Operator, Role, clear
 from policy.geography import RegionCode
 from storage.errors import NotFound, StorageError, Unavailable
 from storage.identity import Clock
-from storage.operators import OperatorRecord, OperatorRegister, Token, person
+from storage.operators import Credential, HeldKey, OperatorRecord, OperatorRegister, Token, person
 
 # RFC 6750 2.1: the scheme is case-insensitive (RFC 9110 11.1), the token is b64token.
 _BEARER: Final = re.compile(r"bearer +([A-Za-z0-9\-._~+/]+=*)\Z", re.IGNORECASE)
@@ -74,8 +75,17 @@ class _Verified:
     until: datetime
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """What a request brings to show who is asking. `spki`: SHA-256 of the TLS client certificate's key."""
+
+    authorization: str | None
+    spki: str | None = None
+
+
 class Authentication:
-    """Turns an `Authorization` header into an `Asker`.
+    """Turns what a request brings into an `Asker`.
 
     A token that was verified is remembered, by its SHA-256 and in memory only, for `remember`:
     so long may a revoked token go on working, which the runbook says.
@@ -88,32 +98,53 @@ class Authentication:
         *,
         remember: timedelta = timedelta(seconds=15),
         at_once: int = 2,
+        issuer: Issuer | None = None,
     ) -> None:
         """`at_once` bounds how many hashes are computed together: 64 MiB and a core each."""
         self._registers: Final = registers
         self._clock: Final = clock
+        self._issuer: Final = issuer
         self._remember: Final = remember
         self._hashing: Final = asyncio.Semaphore(at_once)
         self._verified: Final[OrderedDict[bytes, _Verified]] = OrderedDict()
 
-    async def authenticate(self, authorization: str | None) -> Asker:
-        """Raises Unauthenticated; Unavailable where a region that might know the token is down."""
-        token = _token(authorization)
+    async def authenticate(self, presented: Presented) -> Asker:
+        """Raises Unauthenticated; Unavailable where a region that might know them is down."""
+        credential = await self._credential(presented)
         now = self._clock()
-        known = self._verified.get(token.fingerprint)
+        known = self._verified.get(credential.fingerprint)
         if known is not None and now < known.until:
             return known.asker
-        asker, complete = await self._look_up(token, now)
+        asker, complete = await self._look_up(credential, now)
         if complete:
-            self._verified[token.fingerprint] = _Verified(asker, now + self._remember)
+            self._verified[credential.fingerprint] = _Verified(asker, now + self._remember)
             while len(self._verified) > _CACHED:
                 self._verified.popitem(last=False)
         return asker
 
-    async def _look_up(self, token: Token, now: datetime) -> tuple[Asker, bool]:
+    async def _credential(self, presented: Presented) -> Credential:
+        """The header, where there is one; else the key that the TLS handshake has proven."""
+        if presented.authorization is None:
+            if presented.spki is None:
+                raise Unauthenticated("neither an Authorization header nor a client certificate")
+            return HeldKey(presented.spki)
+        found = _BEARER.match(presented.authorization)
+        if not found:
+            raise Unauthenticated("not a bearer credential (RFC 6750 2.1)")
+        text = found.group(1)
+        if (token := Token.parse(text)) is not None:
+            return token
+        if self._issuer is None or text.count(".") != 2:
+            raise Unauthenticated("not the form of an operator token")
+        try:
+            return await self._issuer.identify(text)
+        except NotOurs as error:
+            raise Unauthenticated(str(error)) from None
+
+    async def _look_up(self, credential: Credential, now: datetime) -> tuple[Asker, bool]:
         regions = tuple(self._registers)
         answers = await asyncio.gather(
-            *(self._registers[region].get(token.id) for region in regions), return_exceptions=True
+            *(self._registers[region].get(credential.id) for region in regions), return_exceptions=True
         )
         records: dict[RegionCode, OperatorRecord] = {}
         silent: dict[RegionCode, StorageError] = {}
@@ -127,19 +158,19 @@ class Authentication:
                     silent[region] = answer
                 case BaseException():
                     raise answer
-        vouched = await self._vouched(token, records, now)
+        vouched = await self._vouched(credential, records, now)
         if not vouched:
             if silent:
                 raise Unavailable("a region that may know this operator cannot be read") from next(
                     iter(silent.values())
                 )
-            raise Unauthenticated("unknown, expired or revoked token, or a wrong secret")
-        return _asker(token, vouched, frozenset(self._registers), frozenset(silent)), not silent
+            raise Unauthenticated("unknown, expired or revoked, or a wrong secret")
+        return _asker(credential, vouched, frozenset(self._registers), frozenset(silent)), not silent
 
     async def _vouched(
-        self, token: Token, records: Mapping[RegionCode, OperatorRecord], now: datetime
+        self, credential: Credential, records: Mapping[RegionCode, OperatorRecord], now: datetime
     ) -> dict[RegionCode, OperatorRecord]:
-        """The records in force, of their own region, whose hash is the token's."""
+        """The records in force, of their own region, that this is the credential of."""
         current = {
             region: record
             for region, record in records.items()
@@ -147,33 +178,21 @@ class Authentication:
         }
         right: dict[str, bool] = {}
         for record in current.values():  # the regions' copies share one hash: computed once
-            if record.hash not in right:
+            if record.credential not in right:
                 async with self._hashing:
-                    right[record.hash] = await asyncio.to_thread(token.matches, record.hash)
-        return {region: record for region, record in current.items() if right[record.hash]}
-
-
-def _token(authorization: str | None) -> Token:
-    if authorization is None:
-        raise Unauthenticated("no Authorization header")
-    found = _BEARER.match(authorization)
-    if not found:
-        raise Unauthenticated("not a bearer credential (RFC 6750 2.1)")
-    token = Token.parse(found.group(1))
-    if token is None:
-        raise Unauthenticated("not the form of an operator token")
-    return token
+                    right[record.credential] = await asyncio.to_thread(credential.matches, record.credential)
+        return {region: record for region, record in current.items() if right[record.credential]}
 
 
 def _asker(
-    token: Token,
+    credential: Credential,
     records: Mapping[RegionCode, OperatorRecord],
     served: frozenset[RegionCode],
     silent: frozenset[RegionCode],
 ) -> Asker:
     if len({person(record.name) for record in records.values()}) != 1:
-        raise Unauthenticated("the regions' records of this token name different people")
+        raise Unauthenticated("the regions' records of one credential name different people")
     name = next(iter(records.values())).name
     named = frozenset[RegionCode]().union(*(record.regions for record in records.values()))
     operators = {region: each.operator(region) for region, each in records.items()}
-    return Asker(token.id, name, operators, named - served, named & silent)
+    return Asker(credential.id, name, operators, named - served, named & silent)

@@ -13,8 +13,9 @@ from gateway.disclosure.docket import Docket, Filed
 from gateway.disclosure.lifecycle import DisclosureId
 from gateway.disclosure.metrics import Metrics
 from gateway.disclosure.office import Chamber, Office
+from gateway.disclosure.oidc import Issuer
 from gateway.disclosure.problems import Kind, Problem
-from gateway.disclosure.transport import RateLimit, authorization
+from gateway.disclosure.transport import RateLimit, presented
 from policy.clearance import Clearance, NotCleared, Role
 from policy.geography import RegionCode
 from storage.errors import NotFound, Unavailable
@@ -38,7 +39,8 @@ class Desk:
         self.operators: Final[Mapping[RegionCode, OperatorRegister]] = {
             region: OperatorRegister(chamber.vault) for region, chamber in office.chambers.items()
         }
-        self.authentication: Final = Authentication(self.operators, office.clock)
+        issuer = Issuer(office.oidc, office.clock) if office.oidc else None
+        self.authentication: Final = Authentication(self.operators, office.clock, issuer=issuer)
         self._holds: Final[dict[RegionCode, HoldRegister]] = {}
 
     def attempt(self) -> Attempt:
@@ -105,7 +107,7 @@ async def admitted(request: web.Request, attempt: Attempt) -> None:
     peer = request.remote or "unknown"
     desk.stranger_rate.check(peer)
     try:
-        asker = await attempt.authenticate(desk.authentication, authorization(request))
+        asker = await attempt.authenticate(desk.authentication, presented(request))
     except Problem as problem:
         if problem.kind is Kind.UNAUTHENTICATED:
             desk.stranger_rate.take(peer)

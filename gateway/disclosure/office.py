@@ -8,6 +8,7 @@ from datetime import timedelta
 from importlib import metadata
 from typing import Final, final
 
+from gateway.disclosure.oidc import IssuerSettings
 from policy.decision import Setting
 from policy.geography import Jurisdiction, Region, RegionCode
 from policy.lawbook import Lawbook
@@ -73,6 +74,7 @@ class Office:
     `chambers` are the regions that this process serves, and holds the right to read. `seat` is
     one of them: attempts by people who are cleared for nothing are recorded there.
     `gateways`: where other regions' gateways answer, as far as the configuration says.
+    `oidc`: whose sign-ins count, besides our own tokens.
     `trust` gives the trust list as it stands now: a revocation must not wait for a restart.
     """
 
@@ -85,6 +87,7 @@ class Office:
     clock: Clock
     gateways: Mapping[RegionCode, str] = field(default_factory=dict)
     terms: Terms = field(default_factory=Terms)
+    oidc: IssuerSettings | None = None
 
     def __post_init__(self) -> None:
         if self.seat not in self.chambers:

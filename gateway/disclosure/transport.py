@@ -14,11 +14,14 @@ from typing import Any, Final, TypeVar, final
 
 import structlog
 from aiohttp import web
+from cryptography import x509
 from pydantic import BaseModel, ValidationError
 
+from gateway.disclosure.authentication import Presented
 from gateway.disclosure.metrics import METRICS
 from gateway.disclosure.problems import Kind, Problem, faults
 from policy.strict_json import JsonFault, parse
+from policy.trust import spki_sha256
 from storage.errors import StorageError
 
 _log: Final = structlog.get_logger("situs.gateway")
@@ -105,10 +108,19 @@ def idempotency_key(request: web.Request) -> str | None:
     return values[0]
 
 
-def authorization(request: web.Request) -> str | None:
-    """The one Authorization header. Of two, a proxy and we might believe different ones: none counts."""
+def presented(request: web.Request) -> Presented:
+    """The one Authorization header, and the key of the TLS client certificate where there is one.
+
+    Of two headers, a proxy and we might believe different ones: none counts. A certificate counts only
+    where this process has done the handshake: a header that a proxy wrote, a client could have written.
+    """
     values = request.headers.getall("Authorization", [])
-    return values[0] if len(values) == 1 else None
+    handshake = request.transport.get_extra_info("ssl_object") if request.transport else None
+    der = handshake.getpeercert(binary_form=True) if handshake is not None else None
+    return Presented(
+        None if not values else values[0] if len(values) == 1 else "",
+        spki_sha256(x509.load_der_x509_certificate(der)) if der else None,
+    )
 
 
 def json_response(

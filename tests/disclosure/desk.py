@@ -146,7 +146,7 @@ class Gateway:
             name=bent.get("called", name),
             roles=frozenset(roles),
             regions=frozenset(bent.get("claims", [region.code for region in regions])),
-            hash=phc,
+            credential=bent.get("credential", phc),
             created=self.clock(),
             expires=self.clock() + bent.get("lasts", timedelta(days=90)),
         )

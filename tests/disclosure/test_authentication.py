@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from gateway.disclosure.authentication import Asker, Authentication, Unauthenticated
+from gateway.disclosure.authentication import Asker, Authentication, Presented, Unauthenticated
 from policy.clearance import NotCleared, Role, RolesConflict
 from policy.geography import RegionCode
 from storage.errors import AlreadyExists, Corrupt, NotFound, Unavailable
@@ -39,7 +39,7 @@ class Gate:
         self.authentication = Authentication(self.registers, self.clock)
 
     async def knock(self, header: str | None = f"Bearer {TOKEN.text}") -> Asker:
-        return await self.authentication.authenticate(header)
+        return await self.authentication.authenticate(Presented(header))
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ async def test_the_scheme_is_spelt_as_anybody_likes(gate: Gate) -> None:
 
 
 def test_at_rest_there_is_a_hash_and_in_a_log_there_is_nothing() -> None:
-    assert RECORD.hash.startswith("$argon2id$v=19$")
+    assert RECORD.credential.startswith("$argon2id$v=19$")
     assert TOKEN.secret not in RECORD.to_bytes().decode()
     assert TOKEN.secret not in repr(TOKEN)
     assert Token.parse(TOKEN.text) == TOKEN

@@ -56,7 +56,7 @@ def test_a_token_is_shown_once_and_kept_as_a_hash_in_each_region_it_clears(deplo
     records, log = deployment.kept()
     (record,) = [each for each in records["eu-west-1"] if each.id == token.id]
     assert record.roles == {Role.INTAKE, Role.AUDITOR}
-    assert token.matches(record.hash)
+    assert token.matches(record.credential)
     assert token.id not in {each.id for each in records["eu-central-1"]}
     assert Event.OPERATOR_ADDED in {entry.event for entry in log}
     listed = deployment.run("list")
@@ -86,7 +86,7 @@ def test_json_is_one_object(deployment: Deployment) -> None:
     found = {each["name"]: each for each in json.loads(deployment.run("list", "--json").out)["operators"]}
     assert found["Jo"]["roles"] == ["custodian"]
     assert "token" not in found["Jo"]
-    assert "hash" not in found["Jo"]
+    assert "credential" not in found["Jo"]
 
 
 def test_two_tokens_give_nobody_what_one_may_not(deployment: Deployment) -> None:
