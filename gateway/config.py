@@ -14,6 +14,8 @@ from typing import Annotated, Any, Final, Literal, final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from gateway.disclosure.oidc import IssuerSettings
+from gateway.disclosure.tls import GatewayTls
 from gateway.ingress.limits import Limits, RspamdSettings, WhenUnreachable
 from policy.geography import GeographyError, Jurisdiction, Region, RegionCode
 from storage.audit.cosigning import WitnessAddress
@@ -104,9 +106,18 @@ class _Mail(_Section):
     connect_from: list[str] = []
 
 
+class _Oidc(_Section):
+    issuer: str
+    audience: str
+
+
 class _Gateway(_Section):
     listen: ListenAddress
     seat: str
+    certificate: str | None = None
+    key: str | None = None
+    client_ca: str | None = None
+    oidc: _Oidc | None = None
 
 
 class _Rspamd(_Section):
@@ -178,6 +189,8 @@ class Config:
     smtp: MailSettings
     lmtp: MailSettings
     gateway_listen: str
+    gateway_tls: GatewayTls | None
+    oidc: IssuerSettings | None
     limits: Limits
     rspamd: RspamdSettings | None
 
@@ -264,6 +277,8 @@ class _Reader:
             smtp=self._mail("smtp", file.smtp),
             lmtp=self._mail("lmtp", file.lmtp),
             gateway_listen=file.gateway.listen,
+            gateway_tls=self._gateway_tls(file.gateway),
+            oidc=self._oidc(file.gateway.oidc) if file.gateway.oidc else None,
             limits=self._limits(file.limits),
             rspamd=self._rspamd(file.rspamd) if file.rspamd else None,
         )
@@ -287,6 +302,22 @@ class _Reader:
             audit_retention_days=section.audit_retention_days,
             deadline_seconds=section.deadline_seconds,
         )
+
+    def _gateway_tls(self, section: _Gateway) -> GatewayTls | None:
+        if section.certificate is None or section.key is None:
+            if section.certificate or section.key or section.client_ca:
+                raise self._fault(
+                    "gateway.certificate", "certificate and key go together, client_ca needs both"
+                )
+            return None
+        client_ca = self._at(section.client_ca) if section.client_ca else None
+        return GatewayTls(self._at(section.certificate), self._at(section.key), client_ca)
+
+    def _oidc(self, section: _Oidc) -> IssuerSettings:
+        try:
+            return IssuerSettings(section.issuer, section.audience)
+        except ValueError as error:
+            raise self._fault("gateway.oidc", str(error)) from None
 
     def _mail(self, door: str, section: _Mail) -> MailSettings:
         if (section.certificate is None) != (section.key is None):

@@ -25,9 +25,11 @@ from storage.audit.log import AuditLog
 from storage.audit.pseudonym import Pseudonyms
 from storage.directory import Directory
 from storage.errors import Unavailable
+from storage.holds import HoldRegister
 from storage.identity import Clock, utc_now
 from storage.region import Ground, RegionStore
 from storage.vault import Vault
+from storage.versions import Versions
 
 _log: Final = structlog.get_logger("situs.house")
 
@@ -46,6 +48,7 @@ class House:
         self._stack: Final = stack
         self._opening: Final = asyncio.Lock()
         self._chambers: Final[dict[RegionCode, Chamber]] = {}
+        self._registers: Final[dict[RegionCode, HoldRegister]] = {}
 
     @classmethod
     @asynccontextmanager
@@ -89,6 +92,16 @@ class House:
         session = await self._stack.enter_async_context(aiohttp.ClientSession())
         return Cosigning(store.audit, witnesses, session)
 
+    async def holds(self, code: RegionCode) -> HoldRegister:
+        """A served region's hold register. Raises as `chamber` does."""
+        chamber = await self.chamber(code)
+        if code not in self._registers:
+            versions = self._stack.enter_context(Versions(chamber.store))
+            self._registers[code] = HoldRegister(
+                chamber.vault, versions, chamber.log, chamber.pseudonyms, self.clock
+            )
+        return self._registers[code]
+
     async def office(self) -> Office:
         """What the disclosure gateway needs. Raises as `chamber` does, and for an unusable law or trust."""
         return Office(
@@ -100,6 +113,7 @@ class House:
             seat=self.config.seat,
             clock=self.clock,
             gateways=self.config.gateway_urls,
+            oidc=self.config.oidc,
         )
 
 

@@ -120,11 +120,16 @@ async def _open_gateway(stack: AsyncExitStack, house: House, shared_ports: bool)
     office = await house.office()
     logs = {code: chamber.log for code, chamber in office.chambers.items()}
     await stack.enter_async_context(announcing(logs, office.lawbook.digest, house.config.trust, house.clock))
+    try:
+        tls = house.config.gateway_tls.context() if house.config.gateway_tls else None
+    except BadCertificate as error:
+        raise ConfigError(f"{house.config.path}: {error}") from None
     runner = make_runner(make_app(office))
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     try:
-        await web.TCPSite(runner, host, int(port), reuse_port=shared_ports or None).start()
+        site = web.TCPSite(runner, host, int(port), ssl_context=tls, reuse_port=shared_ports or None)
+        await site.start()
     except OSError as error:
         raise ConfigError(
             f"{house.config.path}: cannot listen on {listen}: {error.strerror or error}"

@@ -13,7 +13,7 @@ from gateway.logs import configure_logs
 from policy.address import Address, AddressError
 from policy.geography import RegionCode
 from storage.audit.entry import Entry, Event
-from storage.errors import AddressTaken, UnknownAddress
+from storage.errors import AddressTaken, AlreadyExists, UnknownAddress
 from storage.identity import AccountId
 
 _T = TypeVar("_T")
@@ -39,10 +39,10 @@ def parse_address(text: str) -> Address:
 
 
 async def about(address: Address | str, work: Awaitable[_T]) -> _T:
-    """The answer to a question about an address. Raises AnswerIsNo where it is a no."""
+    """The answer to a question about an address or a name. Raises AnswerIsNo where it is a no."""
     try:
         return await work
-    except (AddressTaken, UnknownAddress) as error:
+    except (AddressTaken, AlreadyExists, UnknownAddress) as error:
         raise AnswerIsNo(f"{address}: {error}") from None
 
 

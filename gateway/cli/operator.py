@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 
 import click
+from cryptography import x509
 
 from gateway.cli.configured import config_option
-from gateway.cli.errand import run
+from gateway.cli.errand import about, run
 from gateway.cli.outcome import AnswerIsNo, UsageFault
 from gateway.config import Config
 from gateway.house import House
 from policy.clearance import Operator, Role, RolesConflict
 from policy.geography import GeographyError, RegionCode
+from policy.trust import spki_sha256
 from storage.audit.entry import Entry, Event
-from storage.operators import OperatorRecord, OperatorRegister, Token, person
+from storage.operators import HeldKey, OperatorRecord, OperatorRegister, Subject, Token, person
 
 _LONGEST_DAYS: Final = 365
 
@@ -42,12 +45,27 @@ def operator() -> None:
     show_default=True,
     help="How long the token is valid.",
 )
+@click.option(
+    "--oidc", "subject", metavar="SUBJECT", help="Signs in with the configured issuer, as this `sub`."
+)
+@click.option(
+    "--certificate",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Holds the key of this TLS client certificate (PEM).",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
 @config_option
 def add(
-    config: Config, name: str, roles: tuple[str, ...], codes: tuple[str, ...], days: int, as_json: bool
+    config: Config,
+    name: str,
+    roles: tuple[str, ...],
+    codes: tuple[str, ...],
+    days: int,
+    subject: str | None,
+    certificate: Path | None,
+    as_json: bool,
 ) -> None:
-    """Add NAME, and print the token.
+    """Add NAME, and print the token; with --oidc or --certificate there is none to print.
 
     The record goes into each region that it clears for; a region that this configuration does not
     serve is somebody else's to clear for.
@@ -57,25 +75,51 @@ def add(
         person(name)
     except ValueError as error:
         raise UsageFault(f"NAME: {error}") from None
+    credential = _credential(config, subject, certificate)
+    kept = credential.hash() if isinstance(credential, Token) else credential.kept
 
     async def work(house: House) -> None:
         registers = await _registers(house, regions)
-        held = frozenset(Role(role) for role in roles)
-        await _refuse_conflict(registers, name, held, house.clock())
-        token, now = Token.new(), house.clock()
+        held, now = frozenset(Role(role) for role in roles), house.clock()
+        await _refuse_conflict(registers, name, held, now)
         record = OperatorRecord(
-            token.id, name, held, frozenset(regions), token.hash(), now, now + timedelta(days=days)
+            credential.id, name, held, frozenset(regions), kept, now, now + timedelta(days=days)
         )
         for region, register in registers.items():
             await _note(house, region, Event.OPERATOR_ADDED, name)
-            await register.add(record)
-        if as_json:
-            click.echo(json.dumps(_told(record) | {"token": token.text}))
-        else:
-            click.echo(token.text)
-            click.echo("This token is shown once. At rest there is only its hash.", err=True)
+            await about(name, register.add(record))
+        _show(record, credential, as_json)
 
     run(config, work)
+
+
+def _credential(config: Config, subject: str | None, certificate: Path | None) -> Token | Subject | HeldKey:
+    """How the operator will show who they are: a token is made here, the rest is somebody else's to give."""
+    if subject is not None and certificate is not None:
+        raise UsageFault("--oidc and --certificate: one of them is expected")
+    if subject is not None:
+        if config.oidc is None:
+            raise UsageFault(f"--oidc: {config.path} has no [gateway.oidc]")
+        return Subject(config.oidc.issuer, subject)
+    if certificate is not None:
+        try:
+            return HeldKey(spki_sha256(x509.load_pem_x509_certificate(certificate.read_bytes())))
+        except OSError as error:
+            raise UsageFault(f"{certificate}: {error.strerror}") from None
+        except ValueError:
+            raise UsageFault(f"{certificate}: a PEM certificate is expected") from None
+    return Token.new()
+
+
+def _show(record: OperatorRecord, credential: Token | Subject | HeldKey, as_json: bool) -> None:
+    token = credential.text if isinstance(credential, Token) else None
+    if as_json:
+        click.echo(json.dumps(_told(record) | ({"token": token} if token else {})))
+    elif token:
+        click.echo(token)
+        click.echo("This token is shown once. At rest there is only its hash.", err=True)
+    else:
+        click.echo(f"{record.id} added")
 
 
 @operator.command(name="list")

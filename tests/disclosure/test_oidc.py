@@ -34,7 +34,7 @@ Key = RSAKey | ECKey | OKPKey
 class Idp:
     """An issuer: discovery, key set, and tokens as they should be or as a test bends them."""
 
-    server: BaseTestServer[Any] | None = None
+    server: BaseTestServer | None = None
     keys: list[Key] = field(default_factory=lambda: [ECKey.generate_key("P-256", {"kid": "one"})])
     calls: list[str] = field(default_factory=list)
     down: bool = False

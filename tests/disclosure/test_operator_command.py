@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from gateway.config import load_config
 from gateway.house import House
 from policy.clearance import Role
+from policy.trust import spki_sha256
 from storage.audit.entry import Entry, Event
-from storage.operators import OperatorRecord, OperatorRegister, Token
+from storage.operators import HeldKey, OperatorRecord, OperatorRegister, Subject, Token
 from tests.engines import GERMANY, IRELAND, EngineKind, Engines
 from tests.gateway.deployments import Ended, provision_deployment, situs, write_deployment
+from tests.policy import pki
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,27 @@ def test_two_tokens_give_nobody_what_one_may_not(deployment: Deployment) -> None
     assert (ended.status, "at once" in ended.err) == (2, True)
 
 
+def test_whoever_signs_in_elsewhere_or_holds_a_key_has_a_record_and_no_token(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    words = ("--role", "intake", "--region", "eu-west-1")
+    assert "has no [gateway.oidc]" in deployment.run("add", "Sue", *words, "--oidc", "sue@idp").err
+    text = deployment.config.read_text()
+    with_issuer = deployment.config.with_name("oidc.toml")
+    with_issuer.write_text(text + '[gateway.oidc]\nissuer = "https://idp.test"\naudience = "situs"\n')
+    added = situs(with_issuer, "operator", "add", "Sue", *words, "--oidc", "sue@idp")
+    subject = Subject("https://idp.test", "sue@idp")
+    assert (added.status, added.out) == (0, f"{subject.id} added\n")
+    certificate = tmp_path / "kay.pem"
+    certificate.write_bytes(pki.judge("IE").cert.public_bytes(Encoding.PEM))
+    assert deployment.run("add", "Kay", *words, "--certificate", str(certificate)).status == 0
+    again = deployment.run("add", "Kay", *words, "--certificate", str(certificate))
+    assert (again.status, "exists already" in again.err) == (1, True)
+    kept = {record.name: record.credential for record in deployment.kept()[0]["eu-west-1"]}
+    assert kept["Sue"] == subject.kept
+    assert kept["Kay"] == HeldKey(spki_sha256(pki.judge("IE").cert)).kept
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -108,6 +132,11 @@ def test_two_tokens_give_nobody_what_one_may_not(deployment: Deployment) -> None
         (("add", " ", "--role", "intake", "--region", "eu-west-1"), "printable"),
         (("add", "A", "--role", "root", "--region", "eu-west-1"), "'root' is not one of"),
         (("add", "A", "--role", "intake"), "--region"),
+        (
+            ("add", "A", "--role", "intake", "--region", "eu-west-1", "--certificate", "/nowhere"),
+            "/nowhere: ",
+        ),
+        (("add", "A", "--role", "intake", "--region", "eu-west-1", "--certificate", __file__), "PEM"),
         (("add", "A", "--role", "intake", "--region", "eu-west-1", "--days", "0"), "--days"),
     ],
 )
