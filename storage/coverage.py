@@ -11,6 +11,7 @@ there. To take a lock off is nobody's business but a deletion's, when a hold has
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -19,8 +20,10 @@ from datetime import datetime
 from typing import Final, final
 
 from policy.hold import Hold, HoldId, Item, Mailbox, MailboxScope, MatterScope
+from policy.rules import AtExpiry
 from storage.accounts import account_key
 from storage.errors import Conflict, Corrupt, NotFound
+from storage.hold_documents import write_hold
 from storage.holds import HoldRegister
 from storage.identity import AccountId, IdentityError, KeyRange, MessageId
 from storage.in_order import as_stream, in_order
@@ -40,12 +43,16 @@ class Coverage:
     """How far the bucket's lock has come: `covered` versions of `total` that were found in scope.
 
     `complete` is when a pass last came to its end; what came in since is locked as it was written.
+    `marked` is when the directory was told to have new mail locked; `terms` stands for what the hold
+    covered at the time: another scope, and everything is to be gone through again.
     """
 
     covered: int = 0
     total: int = 0
     complete: datetime | None = None
     position: str = ""
+    marked: datetime | None = None
+    terms: str = ""
 
     @property
     def status(self) -> str:
@@ -92,13 +99,14 @@ class Coverer:
         """
         hold = await self._register.get(reference)
         stands = await self.stands(reference)
-        if stands.complete is not None:
-            stands = Coverage()  # a new pass: a timespan may have been filled by an import meanwhile
+        if stands.complete is not None or stands.terms != terms_of(hold):
+            # A new pass: a timespan may have been filled by an import meanwhile.
+            stands = Coverage(marked=stands.marked, terms=terms_of(hold))
         if not stands.total:
             total = 0
             async for _ in self._in_scope(hold, ""):
                 total += 1
-            stands = Coverage(total=total)
+            stands = replace(stands, total=total)
         saved = stands.covered
         locked = in_order(self._in_scope(hold, stands.position), self._lock, self._versions.at_once)
         async for version in locked:
@@ -108,10 +116,20 @@ class Coverer:
                 await self._save(reference, stands)
                 saved = covered
             progress(stands)
-        stands = Coverage(stands.covered, stands.covered, self._register.clock())
+        now = self._register.clock()
+        stands = replace(stands, total=stands.covered, complete=now, position="")
         await self._save(reference, stands)
         progress(stands)
         return stands
+
+    async def mark(self, hold: Hold, told: datetime | None) -> None:
+        """Write down when the directory was told of the hold (None: that it was told of its end)."""
+        await self._save(hold.id, replace(await self.stands(hold.id), marked=told))
+
+    async def accounts(self, hold: Hold) -> AsyncIterator[Mailbox]:
+        """The mailboxes at home here that the hold touches, as of now."""
+        async for mailbox in self._touched(hold):
+            yield mailbox
 
     async def prove(self, reference: HoldId, progress: Callable[[Proof], None] = lambda _: None) -> Proof:
         """Ask the bucket about every version in scope. Raises Unavailable, Forbidden, Corrupt."""
@@ -208,6 +226,12 @@ class Coverer:
             await self._register.vault.compare_and_swap(key, _write(stands), etag)
 
 
+def terms_of(hold: Hold) -> str:
+    """What stands for a hold's scope: it changes when, say, a matter takes in another account."""
+    scope = write_hold(replace(hold, until=None, at_expiry=AtExpiry.LAPSE, proposal=None, release=None))
+    return hashlib.sha256(scope).hexdigest()
+
+
 def _key(hold: HoldId) -> str:
     return f"{_PREFIX}{hold}.json"
 
@@ -220,6 +244,8 @@ def _write(stands: Coverage) -> bytes:
             "total": stands.total,
             "complete": stands.complete.isoformat() if stands.complete else None,
             "position": stands.position,
+            "marked": stands.marked.isoformat() if stands.marked else None,
+            "terms": stands.terms,
         }
     ).encode()
 
@@ -227,12 +253,14 @@ def _write(stands: Coverage) -> bytes:
 def _read(key: str, body: bytes) -> Coverage:
     try:
         found = json.loads(body)
-        complete = found["complete"]
+        complete, marked = found["complete"], found["marked"]
         return Coverage(
             int(found["covered"]),
             int(found["total"]),
             datetime.fromisoformat(complete) if complete else None,
             str(found["position"]),
+            datetime.fromisoformat(marked) if marked else None,
+            str(found["terms"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise Corrupt(key, f"not a note of a hold's coverage ({error})") from None

@@ -72,8 +72,8 @@ class HeldBack:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of the candidates. `locked`: no hold forbids it, but the bucket does, and no
-    hold that has ended accounts for that lock: it stays, and somebody has to look."""
+    """What became of the candidates. `locked`: no hold forbids it, but the bucket does, and no hold
+    of ours, in force or ended, accounts for that lock: it stays, and somebody has to look."""
 
     destroyed: list[Candidate] = field(default_factory=list)
     held: list[HeldBack] = field(default_factory=list)
@@ -108,7 +108,7 @@ class Deletable:
         if mint is not _MINT:
             raise TypeError("a Deletable is made by storage.deletion.Eraser.destroy")
         self.candidates: Final = candidates
-        # An ended hold had put the bucket's lock on these: it may be taken off.
+        # A hold has put the bucket's lock on these that does not mean them, or not any more.
         self.liftable: Final = liftable
 
 
@@ -196,7 +196,8 @@ class Eraser:
                 outcome.held.append(HeldBack(candidate, tuple(hold.id for hold in forbid)))
                 continue
             free.append(candidate)
-            if any(hold.touches(self._mailbox) and hold.covers(item) for hold in holds):
+            # New mail to a mailbox under hold is locked as it comes in, whatever the hold's query says.
+            if any(hold.touches(self._mailbox) for hold in holds):
                 liftable.add(candidate)
         return Deletable(tuple(free), frozenset(liftable), mint=_MINT), outcome
 
