@@ -70,8 +70,10 @@ class RunningEngine:
 
     def kill(self) -> None:
         """The engine's crash: SIGKILL, no farewell."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.engine.pid, signal.SIGKILL)
+        # Once the keeper is gone the engine is, and its process id may be somebody else's.
+        if self._keeper.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.engine.pid, signal.SIGKILL)
         assert self._keeper.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._keeper.stdin.close()

@@ -36,6 +36,7 @@ START_WITHIN: Final = 60.0  # seconds
 STOP_WITHIN: Final = 1.0
 
 _LISTENERS: Final = ("master", "master.grpc", "volume", "volume.grpc", "filer", "filer.grpc", "s3", "s3.grpc")
+_ATTEMPTS: Final = 3
 _PR_SET_PDEATHSIG: Final = 1
 
 
@@ -114,13 +115,27 @@ def start(
     descriptor = os.open(state / "s3.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         json.dump({"identities": [identity]}, file)
-    ports = ports_for(state)
+    for attempt in range(_ATTEMPTS):
+        ports = ports_for(state)
+        process = _spawn(state, ports)
+        try:
+            _wait_until_ready(process, ports, state / "weed.log")
+        except NotStarted:
+            # Another program may have been given one of the ports before weed took it.
+            if process.returncode is None or attempt == _ATTEMPTS - 1:
+                process.kill()
+                raise
+        else:
+            return process, ports
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _spawn(state: Path, ports: dict[str, int]) -> subprocess.Popen[bytes]:
     # A lone master learns from its volume server all that it has to know. Given its own state of
     # the last time, weed 4.48 first waits ten to twenty seconds for rivals in an election.
     shutil.rmtree(state / "data" / f"m{ports['master']}", ignore_errors=True)
-    log = state / "weed.log"
-    with log.open("ab") as output:
-        process = subprocess.Popen(
+    with (state / "weed.log").open("wb") as output:
+        return subprocess.Popen(
             command(state, ports),
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -129,13 +144,17 @@ def start(
             env=os.environ | {"WEED_MASTER_VOLUME_GROWTH_COPY_1": "3"},
             preexec_fn=_die_with_keeper,
         )
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], ports: dict[str, int], log: Path) -> None:
     until = time.monotonic() + START_WITHIN
     while not _ready(ports):
         if process.poll() is not None or time.monotonic() > until:
-            process.kill()
-            raise NotStarted("weed did not start: " + " | ".join(log.read_text().splitlines()[-3:]))
+            lines = log.read_text(errors="replace").splitlines()
+            # glog marks what it dies of with F; a Go panic says so.
+            fatal = [line for line in lines if line.startswith(("F", "panic:"))] or lines[-1:]
+            raise NotStarted(f"weed did not start: {' | '.join(fatal) or 'no word of it in its log'}")
         time.sleep(0.05)
-    return process, ports
 
 
 def _die_with_keeper() -> None:
