@@ -132,7 +132,7 @@ def _path(argument: str, keyword: re.Pattern[str], *, recipient: bool) -> tuple[
     if start is None:
         raise Refused(syntax("MAIL FROM:<address> and RCPT TO:<address> are expected (RFC 5321 4.1.1)"))
     found = _PATH.match(argument, start.end())
-    if found is None:
+    if found is None or (found.group("route") and not found.group("mailbox")):
         raise Refused(
             bad_address("a path in angle brackets is expected (RFC 5321 4.1.2)", recipient=recipient)
         )

@@ -42,8 +42,10 @@ OK: Final = Reply(250, "2.0.0", "ok")
 SENDER_OK: Final = Reply(250, "2.1.0", "sender ok")
 RECIPIENT_OK: Final = Reply(250, "2.1.5", "recipient ok")
 CHUNK_OK: Final = Reply(250, "2.0.0", "octets received")
-CANNOT_VERIFY: Final = Reply(252, "2.5.0", "send some mail, I'll try my best")  # RFC 5321 3.5.3
-HELP: Final = Reply(214, "2.0.0", "RFC 5321 says it all")
+CANNOT_VERIFY: Final = Reply(
+    252, "2.5.0", "cannot verify, but will take the message and try"
+)  # RFC 5321 3.5.3
+HELP: Final = Reply(214, "2.0.0", "the commands are those of RFC 5321, and of what EHLO offers")
 START_MAIL: Final = Reply(354, "", "end with <CRLF>.<CRLF>")
 START_TLS: Final = Reply(220, "2.0.0", "ready to start TLS")
 

@@ -153,9 +153,7 @@ async def behind_postfix(load: Load, lmtp_port: int, delivered: Callable[[], int
 def run() -> None:
     """Says what it could not compare with, where a peer is missing."""
     if shutil.which("smtp-source") is None:
-        print(
-            "smtp-source and smtp-sink (Debian's package postfix) are not on this machine: nothing to measure with"
-        )
+        print("smtp-source (Debian's package postfix) is not on this machine: nothing to measure with")
         return
     taking_in()
     if shutil.which("dovecot") is None or os.geteuid() != 0:

@@ -108,6 +108,15 @@ async def test_a_message_may_come_in_any_pieces(smtp: House) -> None:
     assert len(smtp.post.copies) == len(data)
 
 
+async def test_a_dot_that_begins_a_line_is_not_part_of_it_doubled_or_not(smtp: House) -> None:
+    """RFC 5321 4.5.2."""
+    async with await smtp.peer() as peer:
+        await begin(peer)
+        await peer.send(b".first\r\n..second\r\n.third\r\n.\r\n")
+        assert (await peer.reply()).startswith("250 2.6.0")
+    assert without_trace(smtp.post.copies[0].content) == b"first\r\n.second\r\nthird\r\n"
+
+
 @pytest.mark.parametrize(
     "line",
     [

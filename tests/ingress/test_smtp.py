@@ -283,6 +283,15 @@ async def test_what_is_no_mailbox_is_not_read_as_one(smtp: House) -> None:
         await peer.play("C: RCPT TO:<=?utf-8?q?aoife?=@example.ie>\nS: 550 5.1.1 *")
 
 
+async def test_only_empty_brackets_are_the_null_sender(smtp: House) -> None:
+    async with await smtp.peer() as peer:
+        await peer.play("S: 220 *\nC: HELO c\nS: 250 *")
+        for path in ["<@relay.example:>", "< >", '<"">', "<@>", "", "<", "<s@client.example> x<y>"]:
+            await peer.send(f"MAIL FROM:{path}\r\nRSET\r\n".encode())
+            assert (await peer.reply()).startswith("501 5."), path
+            await peer.reply()
+
+
 async def test_parameters_are_validated(open_door: OpenDoor) -> None:
     house = await open_door()
     async with await house.peer() as peer:
