@@ -58,11 +58,12 @@ class HoldKeeper:
         in force all the same. Raises Unavailable, Corrupt where the register cannot be read."""
         async for hold in self._register.list():
             try:
-                await self._keep_one(hold, progress)
+                await self.keep_one(hold, progress)
             except StorageError as error:
                 _log.warning("holds.not_covered", hold=str(hold.id), reason=str(error))
 
-    async def _keep_one(self, hold: Hold, progress: Progress) -> None:
+    async def keep_one(self, hold: Hold, progress: Progress = lambda *_: None) -> None:
+        """The same for one hold. Raises Unavailable, Corrupt, Forbidden."""
         now = self._register.clock()
         stands = await self._coverer.stands(hold.id)
         if not hold.keeps(now):

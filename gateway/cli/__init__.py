@@ -20,6 +20,7 @@ _COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "demo": ("gateway.cli.demo", "demo", "Start several regions on this machine."),
     "directory": ("gateway.cli.directory", "directory", "Bring the regions' copies together."),
     "fence": ("gateway.cli.fence", "fence", "Prove that every object is at home."),
+    "hold": ("gateway.cli.hold", "hold", "Legal holds."),
     "law": ("gateway.cli.law", "law", "Read the lawbook; explain a decision."),
     "mail": ("gateway.cli.mail", "mail", "The owner's own mail, in and out."),
     "operator": ("gateway.cli.operator", "operator", "Who works at the gateway."),
@@ -27,6 +28,7 @@ _COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "package": ("gateway.cli.package", "package", "Check a disclosure package."),
     "region": ("gateway.cli.region", "region", "Provision and check a region."),
     "report": ("gateway.cli.report", "report", "Transparency figures out of the log."),
+    "retention": ("gateway.cli.retention", "retention", "How long mail is kept where no hold speaks."),
     "serve": ("gateway.cli.serve", "serve", "Run the server."),
 }
 

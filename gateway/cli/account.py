@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from gateway.cli.account_ending import erase, move, refuse_closing
 from gateway.cli.account_import import import_accounts
 from gateway.cli.configured import config_option
 from gateway.cli.errand import about, note, parse_address, run
@@ -27,6 +28,10 @@ _json_option = click.option("--json", "json_", is_flag=True, help="One JSON obje
 @click.group()
 def account() -> None:
     """Create, show, suspend and close accounts."""
+
+
+account.add_command(erase)
+account.add_command(move)
 
 
 @account.command()
@@ -109,7 +114,10 @@ def resume(address: str, json_: bool, config: Config) -> None:
 @_json_option
 @config_option
 def close(address: str, json_: bool, config: Config) -> None:
-    """Let ADDRESS take no mail any more. What is stored stays; the address is never given again."""
+    """Let ADDRESS take no mail any more. What is stored stays; the address is never given again.
+
+    Refused under hold.
+    """
     _change(config, address, json_, Event.ACCOUNT_CLOSED, Directory.close)
 
 
@@ -157,6 +165,8 @@ def _change(
 
     async def work(house: House) -> Account:
         located = await house.directory.find(wanted)
+        if event is Event.ACCOUNT_CLOSED:
+            await refuse_closing(house, located)
         await note(house, located.home.code, event, located.account)
         return await change(house.directory, wanted)
 

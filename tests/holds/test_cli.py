@@ -1,0 +1,129 @@
+"""`situs hold`, `mail`, `retention`, and what `account close`, `erase` and `move` answer under hold."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.engines import GERMANY, IRELAND, EngineKind, Engines
+from tests.gateway.deployments import Ended, provision_deployment, situs, write_deployment
+
+THEN = datetime(2020, 5, 6, tzinfo=UTC).timestamp()
+
+
+@pytest.fixture(scope="module")
+def config(engines: Engines, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ireland and Germany, with an account in Ireland and two messages in it."""
+    directory = tmp_path_factory.mktemp("holds")
+    path = directory / "situs.toml"
+    running = {region: engines.of(EngineKind.MOTO, region) for region in (IRELAND, GERMANY)}
+    write_deployment(path, running, registrar=IRELAND)
+    provision_deployment(path)
+    (directory / "Maildir" / "cur").mkdir(parents=True)
+    for number in range(2):
+        mail = directory / "Maildir" / "cur" / f"{number}.host:2,S"
+        mail.write_bytes(b"From: b@court.example\n\nHello\n")
+        os.utime(mail, (THEN, THEN))
+    assert situs(path, "account", "create", "aoife@example.ie", "--home", "eu-west-1").status == 0
+    return path
+
+
+@pytest.fixture(scope="module")
+def tokens(config: Path) -> dict[str, str]:
+    return {
+        name: situs(
+            config, "operator", "add", name, "--role", "custodian", "--region", "eu-west-1"
+        ).out.strip()
+        for name in ("nora", "liam")
+    }
+
+
+def test_the_life_of_a_hold(
+    config: Path, tokens: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def by(name: str, *words: str) -> Ended:
+        monkeypatch.setenv("SITUS_TOKEN", tokens[name])
+        return situs(config, "hold", *words)
+
+    source = config.parent / "Maildir"
+    imported = situs(config, "mail", "import", "aoife@example.ie", "--maildir", str(source), "--json")
+    assert imported.json() == {"imported": 2, "there_already": 0}
+    again = situs(config, "mail", "import", "aoife@example.ie", "--maildir", str(source), "--json")
+    assert again.json() == {"imported": 0, "there_already": 2}
+
+    placed = by("nora", "place", "aoife@example.ie", "--reason", "Byrne v. Example", "--json").json()
+    assert (placed["phase"], placed["scope"]) == ("in force", {"address": "aoife@example.ie"})
+    assert [one["id"] for one in by("liam", "list", "--region", "eu-west-1", "--json").json()["holds"]] == [
+        placed["id"]
+    ]
+    before = by("nora", "status", placed["id"], "--json")
+    assert (before.status, before.json()["coverage"]["not_locked"]) == (1, 4)
+    assert by("nora", "cover", placed["id"], "--json").json()["coverage"]["status"] == "Preserved"
+    proven = by("nora", "status", placed["id"], "--json")
+    assert (proven.status, proven.json()["coverage"]["locked"]) == (0, 4)
+
+    for refused in (
+        situs(config, "account", "close", "aoife@example.ie"),
+        situs(config, "account", "move", "aoife@example.ie", "--to", "eu-central-1", "--reason", "Berlin"),
+    ):
+        assert refused.status == 1
+        assert placed["id"] in refused.err
+    assert "close" in situs(config, "account", "erase", "aoife@example.ie").err
+
+    assert by("nora", "release", placed["id"]).status == 2, "the first of the two says why"
+    proposed = by("nora", "release", placed["id"], "--reason", "settled", "--json").json()
+    assert proposed["phase"] == "release proposed"
+    alone = by("nora", "release", placed["id"])
+    assert (alone.status, "cannot confirm" in alone.err) == (1, True)
+    assert by("liam", "release", placed["id"], "--json").json()["phase"] == "grace"
+    assert situs(config, "account", "close", "aoife@example.ie").status == 1, "kept for 30 days more"
+
+    out = tmp_path / "out"
+    exported = situs(config, "mail", "export", "aoife@example.ie", "--to", str(out), "--json").json()
+    assert (exported["messages"], exported["errors"]) == (2, 0)
+    assert situs(config, "mail", "export", "aoife@example.ie", "--to", str(out)).status == 2
+
+
+@pytest.mark.parametrize(
+    ("token", "status", "said"),
+    [("", 2, "SITUS_TOKEN"), ("situs_nonsense", 2, "not an operator token")],
+)
+def test_a_hold_is_placed_by_somebody(
+    config: Path, monkeypatch: pytest.MonkeyPatch, token: str, status: int, said: str
+) -> None:
+    monkeypatch.setenv("SITUS_TOKEN", token)
+    ended = situs(config, "hold", "place", "aoife@example.ie", "--reason", "x")
+    assert (ended.status, said in ended.err) == (status, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["aoife@example.ie"], "--reason"),
+        (["--reason", "x"], "ADDRESS"),
+        (["--domain", "example.ie", "--reason", "x"], "--region"),
+        (["a@b.ie", "c@b.ie", "--reason", "x"], "--matter"),
+        (["aoife@example.ie", "--reason", "x", "--until", "tomorrow"], "RFC 3339"),
+        (["nobody at all", "--reason", "x"], "RFC 5321"),
+    ],
+)
+def test_wrong_usage_is_one_line(
+    config: Path, tokens: dict[str, str], monkeypatch: pytest.MonkeyPatch, words: list[str], said: str
+) -> None:
+    monkeypatch.setenv("SITUS_TOKEN", tokens["nora"])
+    ended = situs(config, "hold", "place", *words)
+    assert (ended.status, said in ended.err) == (2, True)
+
+
+def test_retention_rules_and_a_sweep(config: Path) -> None:
+    rule = ("retention", "set", "--region", "eu-central-1", "--delete-after", "30", "--json")
+    assert situs(config, *rule).json() == {
+        "rules": [{"for": "region", "name": "", "delete_after": 30, "keep_at_least": None}]
+    }
+    assert situs(config, "retention", "sweep", "--region", "eu-central-1", "--json").json()["held"] == 0
+    assert situs(config, "retention", "set", "--region", "eu-central-1", "--delete-after", "0").status == 2
+    removed = situs(config, "retention", "remove", "--region", "eu-central-1", "--json")
+    assert removed.json() == {"rules": []}
