@@ -33,7 +33,7 @@ import structlog
 
 from policy.geography import RegionCode
 from storage.directory_record import PREFIX, DirectoryKey, Name, Record, Reservation
-from storage.errors import Conflict, Corrupt, NotFound, StorageError
+from storage.errors import Conflict, Corrupt, NotFound, StorageError, Unavailable
 from storage.in_order import as_stream, in_order
 from storage.objects import Bucket, ETag, Listed
 from storage.region import Ground
@@ -129,6 +129,16 @@ class AddressBook:
                 # What was asked for is done: a mark too many costs `mend` a comparison.
                 log.info("directory.mark_left", reason=type(error).__name__)
         return etag
+
+    async def confirm(self, name: Name) -> None:
+        """See that every region has the registrar's record as it is now.
+
+        Raises Unavailable, naming no address, where one cannot be told: processes there may go on as
+        its old copy says.
+        """
+        held = await self.held(name)
+        if held is not None and not await self._copy_everywhere(name, held.record):
+            raise Unavailable("not every region could be told of a change of the directory: try again")
 
     async def mend(self) -> int:
         """Make the copies that are due; how many marks are left. Raises Unavailable, Forbidden."""

@@ -137,6 +137,14 @@ class Directory(Lookup):
         if (await self._own(address)).legal_hold != held:
             await self._amend(address, lambda record: record.model_copy(update={"legal_hold": held}))
 
+    async def confirm(self, address: Address) -> None:
+        """See that every region knows the account of `address` as it is now. After that no process
+        acts on anything older for longer than `lookup.LOCATED_FOR` seconds.
+
+        Raises Unavailable while a region is down.
+        """
+        await self.book.confirm(self.book.key.of_address(address))
+
     async def rehome(self, address: Address, home: Region, keys: PublicKeys, status: AccountStatus) -> None:
         """The instant from which a mailbox is at home elsewhere. Its mail must be there already:
         `storage.relocation` is the only caller. Done twice, it is done.

@@ -238,6 +238,9 @@ class _Run:
         await self._record.renew(Phase.FROZEN)
         if self._record.move.status is AccountStatus.ACTIVE:
             await self._directory.suspend(self._address)
+        # A region that was not told of the freeze would go on sending mail to the old home, after
+        # the flip too. One that misses only the flip refuses for now.
+        await self._directory.confirm(self._address)
         await asyncio.sleep(self._settle)
         await self._old.register.intents.drained(self._account)
         await self._record.renew()
