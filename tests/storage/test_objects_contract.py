@@ -176,6 +176,36 @@ async def test_a_write_whose_answer_was_lost_is_known_for_ones_own(
 
 
 @pytest.mark.parametrize("moment", list(Moment))
+async def test_a_write_that_stalls_is_repeated_within_its_deadline_and_known_for_ones_own(
+    region: RegionStore, proxy: FaultProxy, moment: Moment, at: str
+) -> None:
+    """An attempt has a share of the deadline: a connection that died silently leaves time for another."""
+    bucket = through(proxy, region, deadline=2)
+    proxy.fail(Fault.STALL, moment, when=is_put)
+    await bucket.put_if_absent(f"{at}/own", b"mine")
+    assert [request.method for request in proxy.requests][:2] == ["PUT", "PUT"]
+    assert (await region.mail.get(f"{at}/own")).body == b"mine"
+
+
+async def test_a_region_that_stalls_keeps_no_other_waiting(
+    region: RegionStore, proxy: FaultProxy, at: str
+) -> None:
+    """Puts into one region end while more puts than there are threads wait for another."""
+    stalled = through(proxy, region, deadline=3)
+    proxy.fail(Fault.STALL, times=1_000)
+    puts = [asyncio.create_task(stalled.put_if_absent(f"{at}/s{n}", b"x")) for n in range(100)]
+    lists = [asyncio.create_task(keys(stalled, at)) for _ in range(20)]
+    while len(proxy.failed) < 100:
+        await asyncio.sleep(0.01)
+    begun = time.monotonic()
+    await asyncio.gather(*(region.mail.put_if_absent(f"{at}/f{n}", b"x") for n in range(20)))
+    assert await keys(region.mail, at) == sorted(f"{at}/f{n}" for n in range(20))
+    assert time.monotonic() - begun < 2, "less than the other region's deadline"
+    ended = await asyncio.gather(*puts, *lists, return_exceptions=True)
+    assert {type(one) for one in ended} == {Unavailable}
+
+
+@pytest.mark.parametrize("moment", list(Moment))
 async def test_a_fresh_key_is_known_for_ones_own_without_reading(
     region: RegionStore, proxy: FaultProxy, moment: Moment, at: str
 ) -> None:
