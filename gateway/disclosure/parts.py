@@ -18,7 +18,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, final
 
-_ENTRY_OVERHEAD: Final = 512  # octets of a ZIP's local header and directory entry, with room to spare
+# Octets of a ZIP besides its contents (APPNOTE 4.3.7, 4.3.12, 4.3.14 to 4.3.16): before each file, again
+# in the directory at the end, and after it, where ZIP64's records may stand too.
+_LOCAL_HEADER: Final = 30
+_DIRECTORY_ENTRY: Final = 46
+_END: Final = 22 + 56 + 20
 # The fields of `storage.traffic.TrafficRecord`, and whether its owner had deleted the message: the
 # JSON lines have them under the same names.
 COLUMNS: Final = (
@@ -71,25 +75,29 @@ class MessageVolumes:
         self._number = 0
         self._buffer = io.BytesIO()
         self._zip: zipfile.ZipFile | None = None
+        self._directory = 0  # octets that the directory will take when the file is closed
 
     def add(
         self, message_id: str, received_at: datetime, content: bytes, *, deleted_by_owner: bool = False
     ) -> tuple[Placed, Plain | None]:
         """Where the message went, and the part that it filled up, if it did. Raises TooLarge."""
-        needed = len(content) + _ENTRY_OVERHEAD
+        path = f"messages/{message_id}.eml"
+        entry = _DIRECTORY_ENTRY + len(path)
+        needed = _LOCAL_HEADER + len(path) + len(content) + entry + _END
         if needed > self._part_size:
-            raise TooLarge(f"{len(content)} octets, a part takes {self._part_size - _ENTRY_OVERHEAD}")
+            raise TooLarge(f"{len(content)} octets, a part takes {self._part_size}")
         full = None
-        if self._zip is not None and self._buffer.tell() + needed > self._part_size:
+        if self._zip is not None and self._buffer.tell() + self._directory + needed > self._part_size:
             full = self.finish()
         if self._zip is None:
             self._number += 1
             self._buffer = io.BytesIO()
             self._zip = zipfile.ZipFile(self._buffer, "w", zipfile.ZIP_STORED)
-        path = f"messages/{message_id}.eml"
+            self._directory = 0
         info = zipfile.ZipInfo(path, _dos_time(received_at))
         info.external_attr = 0o600 << 16
         self._zip.writestr(info, content)
+        self._directory += entry
         digest = hashlib.sha256(content).hexdigest()
         placed = Placed(self._name(), path, message_id, received_at, len(content), digest, deleted_by_owner)
         return placed, full

@@ -118,3 +118,13 @@ def test_an_mbox_is_read_by_others(tmp_path: Path) -> None:
 def test_a_message_larger_than_a_part_is_said_to_be() -> None:
     with pytest.raises(TooLarge):
         MessageVolumes(10_000).add("0" * 32, NOW, bytes(10_000))
+
+
+def test_many_small_messages_are_counted_with_what_a_zip_says_of_each() -> None:
+    """What a ZIP's directory takes at the end grows with every file: a part of small ones is mostly that."""
+    size, volumes, full = 64 * 1024, MessageVolumes(64 * 1024), list[Plain]()
+    for number in range(3_000):
+        done = volumes.add(f"{number:032x}", NOW, b"")[1]
+        full += [done] if done else []
+    assert len(full) > 3
+    assert all(0.98 * size < len(part.body) <= size for part in full)
