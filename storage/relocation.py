@@ -30,7 +30,7 @@ import asyncio
 import hashlib
 import json
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final, final
@@ -41,27 +41,19 @@ from policy.hold import Hold, HoldId, MailboxScope, MatterScope
 from storage.accounts import SubscriberRecord
 from storage.audit.entry import Entry, Event
 from storage.bookkeeping import discard
-from storage.contents import stored_messages
-from storage.deletion import BATCH, Candidate, Deletions, in_time
+from storage.deletion import Deletions, in_time
 from storage.directory import Directory
 from storage.erasure import SETTLE, refuse_if_held
 from storage.errors import AlreadyExists, StorageError
-from storage.holds import Held, HoldRegister, index_key
+from storage.holds import Held, HoldRegister
 from storage.identity import AccountId
-from storage.keyring import Keyholder
-from storage.layout import ACCOUNT_FOLDERS
+from storage.leftovers import everything
 from storage.located import AccountStatus, Located
 from storage.mailboxes import mailbox_of
 from storage.moving import CLAIM, Move, MoveRecord, Phase, move_key, prove_moved_away, read_move
 from storage.region import RegionStore
 from storage.transfer import Transfer
 
-# What is not listed message by message. The account's own record and keys go last.
-_OTHER_FOLDERS: Final = (
-    *sorted(ACCOUNT_FOLDERS - {"mail", "deleted", "labels", "flags", "deleting", "accounts"}),
-    "holds",
-    "accounts",
-)
 _REASON_LIMIT: Final = 1000
 
 
@@ -309,7 +301,7 @@ class _Run:
         new = self._new.store.region.code
         proof = await prove_moved_away(self._directory, self._address, self._account, new)
         async with Deletions(self._new.register).leftovers(proof) as eraser:
-            async for batch in _batched(self._everything(self._new, frozenset())):
+            async for batch in everything(self._new.register, self._account, frozenset()):
                 await self._record.still_ours()
                 chosen = [one for one in batch if meant(one.message)]
                 await eraser.destroy(chosen)
@@ -324,7 +316,7 @@ class _Run:
             left = False
             carried = await self._carry_holds_over()
             async with Deletions(self._old.register).leftovers(proof) as eraser:
-                async for batch in _batched(self._everything(self._old, carried)):
+                async for batch in everything(self._old.register, self._account, carried):
                     await self._record.still_ours()
                     await eraser.destroy(batch)
                     left = True
@@ -361,24 +353,6 @@ class _Run:
         region = self._new.store.region.code
         return replace(hold, id=HoldId(reference), scope=scope, region=region, proposal=None)
 
-    async def _everything(self, site: Site, carried: frozenset[HoldId]) -> AsyncIterator[Candidate]:
-        """All that lies in a region of the account: messages, then the rest, the keys last of all.
-        Of the holds, those that have been carried over: one that came in since waits its turn."""
-        versions = site.register.versions
-        async for stored in stored_messages(versions, self._account):
-            yield stored.candidate
-        keyring = Keyholder(site.store.region.code, self._account).key
-        for folder in _OTHER_FOLDERS:
-            async for version in versions.list(f"{folder}/{self._account}/"):
-                if folder == "holds":
-                    reference = HoldId.parse(version.key.rpartition("/")[2].removesuffix(".json"))
-                    if reference in carried:
-                        yield Candidate((version, *await versions.of(index_key(reference))))
-                elif version.key != keyring:
-                    yield Candidate((version,))
-        if keys := await versions.of(keyring):
-            yield Candidate(keys)
-
     def _ticker(self, phase: Phase) -> Callable[[], None]:
         count = 0
         self._progress(Report(phase))
@@ -389,14 +363,3 @@ class _Run:
             self._progress(Report(phase, count))
 
         return tick
-
-
-async def _batched(stream: AsyncIterator[Candidate]) -> AsyncIterator[list[Candidate]]:
-    batch: list[Candidate] = []
-    async for one in stream:
-        batch.append(one)
-        if len(batch) >= BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
