@@ -117,11 +117,14 @@ def verify(
 
 async def _verify(subject: Subject, demands: Demands, save: Path | None) -> Report:
     with Bar(subject.key.name, None) as bar:
-        report = await verify_log(
-            subject.source,
-            subject.key,
-            replace(demands, records=subject.records, history=subject.history, progress=bar.stands),
+        wanted = replace(
+            demands,
+            region=subject.region,
+            records=subject.records,
+            history=subject.history,
+            progress=bar.stands,
         )
+        report = await verify_log(subject.source, subject.key, wanted)
     if save is not None and report.ok:
         await asyncio.to_thread(save.write_bytes, report.checkpoint)
     return report

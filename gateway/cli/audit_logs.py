@@ -31,6 +31,7 @@ class Subject:
 
     source: Source
     key: VerifierKey
+    region: RegionCode | None = None
     records: Records | None = None
     history: History | None = None
 
@@ -84,6 +85,7 @@ async def region_subject(config: Config, code: RegionCode, key: VerifierKey | No
     return Subject(
         BackendSource(store.audit),
         key or read_signer(config, code).key,
+        code,
         RecordRoom(store, Vault(store)),
         BucketHistory(store.settings),
     )

@@ -12,12 +12,13 @@ import click
 
 from gateway.cli.bar import Bar
 from gateway.cli.configured import config_option
-from gateway.cli.errand import about, parse_address, run
+from gateway.cli.errand import about, note, parse_address, run
 from gateway.cli.outcome import AnswerIsNo, UsageFault
 from gateway.config import Config
 from gateway.house import House
 from gateway.mail_export import ExportExists, Format, Written, write_export
 from gateway.mail_sources import SourceError, count_maildir, read_maildir, read_mbox
+from storage.audit.entry import Event
 from storage.errors import AccountClosed, AccountSuspended
 from storage.exporting import owners_mail
 from storage.importing import Found, import_message
@@ -93,6 +94,8 @@ def export(address: str, directory: Path, format_: str, json_: bool, config: Con
     async def work(house: House) -> Written:
         located = await house.directory.find(wanted)
         home = house.ground.home(located)
+        # No law is asked, since the mail is the owner's; all the more is it written down first.
+        await note(house, located.home.code, Event.MAIL_EXPORTED, located.account)
         told = {
             "account": str(located.account),
             "address": str(wanted),

@@ -8,6 +8,7 @@ from typing import Final, final
 from pydantic import BaseModel
 
 from gateway.disclosure import hold_models, models
+from gateway.disclosure.figures import TransparencyQuery
 from gateway.disclosure.problems import Kind
 
 _BODY: Final = (Kind.MALFORMED_REQUEST, Kind.TOO_LARGE, Kind.MEDIA_TYPE, Kind.TIMEOUT)
@@ -235,6 +236,17 @@ OPERATIONS: Final = (
         "getLaw",
         "The lawbook in force: digest and instruments.",
         "application/json",
+        public=True,
+    ),
+    Operation(
+        "get",
+        "/v1/transparency",
+        "getTransparency",
+        "Requests by period, requesting state, instrument, category and outcome, computed from each "
+        "region's verified log, with the checkpoint. As JSON, CSV or SVG (`format`).",
+        "application/json",
+        query=TransparencyQuery,
+        problems=(Kind.INVALID_REQUEST, Kind.RATE_LIMITED),
         public=True,
     ),
     Operation("get", "/metrics", "getMetrics", "Prometheus text.", "text/plain", public=True),

@@ -11,6 +11,7 @@ from typing import Final
 from aiohttp import web
 
 from gateway.disclosure.desk import DESK
+from gateway.disclosure.figures import TransparencyFigures
 from gateway.disclosure.metrics import CONTENT_TYPE as METRICS_CONTENT_TYPE
 from gateway.disclosure.office import Chamber
 from gateway.disclosure.openapi import description
@@ -29,6 +30,7 @@ def add_routes(router: web.UrlDispatcher) -> None:
     router.add_get("/v1/audit/{region}/checkpoint", _get_checkpoint)
     router.add_get("/v1/audit/{region}/{tile:tile/.+}", _get_tile)
     router.add_get("/v1/law", _get_law)
+    router.add_get("/v1/transparency", TransparencyFigures().get)
     router.add_get("/openapi.json", _get_description)
     router.add_get("/metrics", _get_metrics)
     router.add_get("/healthz/live", _get_live)

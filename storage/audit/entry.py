@@ -75,6 +75,7 @@ class Event(StrEnum):
     ACCOUNT_MOVED = "account.moved"
     ACCOUNT_CLOSED = "account.closed"
     ACCOUNT_ERASED = "account.erased"
+    MAIL_EXPORTED = "mail.exported"  # the owner's own mail, for the owner (GDPR Art. 15 and 20)
     # The house itself.
     OPERATOR_ADDED = "operator.added"
     OPERATOR_REVOKED = "operator.revoked"

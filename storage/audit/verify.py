@@ -6,7 +6,7 @@
    than this one.
 4. Every entry bundle is read, every leaf hash computed, the whole tree built again, and
    every tile at every level compared with it.
-5. Every entry is a well-formed entry of this log.
+5. Every entry is a well-formed entry, and of one region.
 6. The tree's root is the one that is signed, and its root at the earlier size the earlier one.
 7. There is nothing besides: no tile of a longer tree than is committed, no stray object,
    and (in a versioned bucket) no second version of what is written once.
@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final, Protocol, final
 
+from policy.geography import RegionCode
 from storage.audit.backend import CHECKPOINT, LOCK, LOG_PREFIX
 from storage.audit.canonical import is_plain_entry
 from storage.audit.diagnose import Diagnosis
@@ -82,6 +83,7 @@ class Demands:
     earlier: Sequence[bytes] = ()  # checkpoints that are trusted to have been the log's
     witnesses: Sequence[VerifierKey] = ()
     quorum: int | None = None  # how many of the witnesses; None: all
+    region: RegionCode | None = None  # whose log it must be; None: whichever its first entry says
     records: Records | None = None
     history: History | None = None
     progress: Progress = field(default=lambda _done, _all: None)
@@ -103,7 +105,7 @@ async def verify(source: Source, key: VerifierKey, demands: Demands | None = Non
         return report
     report.size, report.root = checkpoint.size, checkpoint.root
     earlier = _earlier(checkpoint, key, demands, report)  # step 3
-    entries = _Entries(key.name.rpartition("/")[2], demands, report)
+    entries = _Entries(demands, report)
     rebuilder = Rebuilder(
         source, checkpoint.size, entries.visit, lambda done: demands.progress(done, checkpoint.size)
     )
@@ -187,8 +189,8 @@ def _locked(raw: bytes | None, key: VerifierKey, report: Report) -> Checkpoint |
 class _Entries:
     """Step 5: the form of each entry; and what step 8 will want to know of it."""
 
-    def __init__(self, region: str, demands: Demands, report: Report) -> None:
-        self._region: Final = region
+    def __init__(self, demands: Demands, report: Report) -> None:
+        self._region = demands.region.value if demands.region else None
         self._visit: Final = demands.visit
         self._keep: Final = demands.records is not None
         self._report: Final = report
@@ -196,7 +198,7 @@ class _Entries:
 
     def visit(self, first: int, entries: Sequence[bytes]) -> None:
         for index, data in enumerate(entries, start=first):
-            if not is_plain_entry(data, self._region):
+            if self._region is None or not is_plain_entry(data, self._region):
                 self._examine(index, data)
             if self._keep and (at := data.find(b'"record":"sha256:')) >= 0:
                 self.records.append((index, data[at + 10 : at + 81].decode()))
@@ -208,7 +210,9 @@ class _Entries:
         except EntryError as error:
             self._report.add(FaultCode.ENTRY_FORM, f"entry {index}", str(error))
             return
-        if entry.region.value != self._region:
+        if self._region is None:
+            self._region = entry.region.value
+        elif entry.region.value != self._region:
             rule = f"of region {entry.region}, in the log of {self._region}"
             self._report.add(FaultCode.ENTRY_FORM, f"entry {index}", rule)
 
