@@ -53,7 +53,7 @@ from tests.holds.ward import PSEUDONYMS, Ledger
 from tests.storage.grounds import DIRECTORY_KEY, REGISTRAR, World, envelope, opened, world
 
 REGIONS: Final = (IRELAND, GERMANY)
-EXAMPLES: Final = int(os.environ.get("SITUS_FENCE_EXAMPLES", "10"))
+EXAMPLES: Final = int(os.environ.get("SITUS_FENCE_EXAMPLES", "6"))
 STEPS: Final = 14
 _T = TypeVar("_T")
 
