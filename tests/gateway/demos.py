@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+import psutil
+
 from gateway.demo.card import Card
 
 SITUS: Final = [sys.executable, "-m", "gateway"]
@@ -47,15 +49,23 @@ class RunningDemo:
     def said(self) -> str:
         return "".join(self._lines)
 
-    def children(self) -> list[int]:
+    def children(self) -> list[psutil.Process]:
         """The processes that the demo has started, and theirs."""
-        found, todo = [], [self.process.pid]
-        while todo:
-            parent = todo.pop()
-            told = subprocess.run(["pgrep", "-P", str(parent)], capture_output=True, text=True, check=False)
-            todo += [int(pid) for pid in told.stdout.split()]
-            found += [int(pid) for pid in told.stdout.split()]
-        return found
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def engine(self, region: str) -> psutil.Process:
+        """The process that is a region's S3 server."""
+        port = int(self.card.regions[region].endpoint.rpartition(":")[2])
+        return next(child for child in self.children() if port in listening_ports(child))
+
+
+def listening_ports(process: psutil.Process) -> set[int]:
+    """The TCP ports that a process listens on."""
+    return {
+        connection.laddr.port
+        for connection in process.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    }
 
 
 @contextmanager

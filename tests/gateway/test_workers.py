@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
 import smtplib
 import socket
 import subprocess
@@ -16,6 +14,7 @@ from queue import Queue
 from threading import Thread
 from typing import Any
 
+import psutil
 import pytest
 
 from gateway.demo.card import Card
@@ -53,11 +52,8 @@ class RunningServer:
             pass
         return line
 
-    def workers(self) -> set[int]:
-        told = subprocess.run(
-            ["pgrep", "-P", str(self.process.pid)], capture_output=True, text=True, check=False
-        )
-        return {int(pid) for pid in told.stdout.split()}
+    def workers(self) -> set[psutil.Process]:
+        return set(psutil.Process(self.process.pid).children())
 
     def send(self, card: Card) -> None:
         with smtplib.SMTP("127.0.0.1", self.smtp, timeout=30) as client:
@@ -92,8 +88,8 @@ def test_workers_share_the_ports_and_a_dead_one_is_replaced(demo: RunningDemo, t
         before = server.workers()
         assert len(before) == 2
         server.send(demo.card)
-        victim = min(before)
-        os.kill(victim, signal.SIGKILL)
+        victim = next(iter(before))
+        victim.kill()
         server.hear("worker ended, another follows")
         server.hear("worker serves")
         after = server.workers()
@@ -105,7 +101,7 @@ def test_workers_share_the_ports_and_a_dead_one_is_replaced(demo: RunningDemo, t
             assert client.recv(100).startswith(b"220 ")
         server.process.terminate()
         assert server.process.wait(45) == 0
-        assert not [pid for pid in after if Path(f"/proc/{pid}").exists()]
+        assert not [worker for worker in after if worker.is_running()]
         assert not server.unix.exists()
 
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import smtplib
 import subprocess
+import sys
 import urllib.error
 import urllib.request
 import zipfile
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import psutil
 import pytest
 
 from gateway.demo.card import Card, CardAuthority
@@ -257,14 +258,19 @@ def test_nothing_is_in_the_clear_anywhere(demo: RunningDemo) -> None:
         if path.is_file() and path.name not in told:
             body = path.read_bytes()
             assert not [secret for secret in secrets if secret in body], path
-    for pid in (card.pid, *demo.children()):
-        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-            assert not (
-                descriptor.exists()
-                and descriptor.is_file()
-                and descriptor.name not in "012"
-                and b"7c41" in descriptor.read_bytes()
-            )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows open files that have no name any more")
+def test_nothing_is_in_an_open_file_without_a_name(demo: RunningDemo) -> None:
+    """A temporary file that was unlinked at once is on a disk all the same."""
+    card = demo.card
+    with connect(card) as client:
+        client.sendmail(SENDER, [card.home(IRELAND).address], b"Subject: x\r\n\r\nmarked-content-7c41\r\n")
+    for process in (psutil.Process(card.pid), *demo.children()):
+        for descriptor in Path(f"/proc/{process.pid}/fd").iterdir():
+            # What it prints goes into a file of the test's own, which another test has looked at.
+            if descriptor.is_file() and not str(descriptor.readlink()).startswith(str(demo.state.parent)):
+                assert b"7c41" not in descriptor.read_bytes(), descriptor.readlink()
 
 
 @pytest.mark.parametrize("verb", ["approve", "reject"])
@@ -279,12 +285,7 @@ def test_an_unauthenticated_attempt_is_in_the_log(card: Card, verb: str) -> None
 def test_a_region_that_is_down_defers_its_own_mail_and_nothing_goes_elsewhere(tmp_path: Path) -> None:
     with running_demo(tmp_path / "state") as running:
         card = running.card
-        (german,) = (
-            pid
-            for pid in running.children()
-            if f":{card.regions[GERMANY].endpoint.rpartition(':')[2]}" in listening(pid)
-        )
-        os.kill(german, 9)
+        running.engine(GERMANY).kill()
         alive = [region for region in card.regions if region != GERMANY]
         before = {region: len(objects(card, region)) for region in alive}
         with connect(card) as client:
@@ -304,29 +305,8 @@ def test_without_the_log_nothing_is_released(tmp_path: Path) -> None:
     with running_demo(tmp_path / "state") as running:
         card = running.card
         order = make_order(card.authority("US", "judge"), "us.sca-warrant", card.home(AMERICA).address)
-        (american,) = (
-            pid
-            for pid in running.children()
-            if f":{card.regions[AMERICA].endpoint.rpartition(':')[2]}" in listening(pid)
-        )
-        os.kill(american, 9)
+        running.engine(AMERICA).kill()
         token = card.operator("intake", AMERICA).token
         status, body = ask(card, "/v1/disclosures", token, {"order": order, "requested": ["content"]})
         assert status == 503, body
         assert json.loads(body)["type"].startswith("https://situs.example/problems/")
-
-
-def listening(pid: int) -> str:
-    """The TCP addresses that a process listens on, as `:PORT` texts."""
-    sockets = set()
-    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            sockets.add(os.readlink(descriptor))
-        except OSError:
-            continue
-    ports = []
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        fields = line.split()
-        if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:
-            ports.append(f":{int(fields[1].rpartition(':')[2], 16)}")
-    return " ".join(ports)
