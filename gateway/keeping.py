@@ -62,9 +62,9 @@ async def _again_and_again(
     name: str, every: float, code: RegionCode, work: Callable[[RegionCode], Awaitable[None]]
 ) -> None:
     while True:
+        await asyncio.sleep(every)  # first, too: a process that starts has its doors to open
         try:
             await work(code)
         except (StorageError, ConfigError) as error:
             # A region that is down, or a register that cannot be read: nothing was deleted.
             _log.warning(f"{name}.later", region=str(code), reason=str(error))
-        await asyncio.sleep(every)

@@ -13,8 +13,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final, final
 
+import aiohttp
 import structlog
 from aiohttp import web
+from prometheus_client import CollectorRegistry
 
 from gateway.announcement import announcing
 from gateway.config import Config, ConfigError, MailSettings
@@ -23,7 +25,9 @@ from gateway.house import House
 from gateway.ingress.door import Door
 from gateway.ingress.limits import CertificateFiles, ListenerSettings, Network
 from gateway.ingress.reception import Reception
+from gateway.ingress.rspamd import Rspamd
 from gateway.ingress.tls import BadCertificate
+from gateway.keeping import keeping
 from gateway.lmtp import serve_lmtp
 from gateway.post import RegionalPost
 from gateway.smtp import serve_smtp
@@ -67,15 +71,23 @@ async def open_doors(
 
     Raises ConfigError where an address cannot be had, and what `House.office` raises.
     """
-    config, doors = house.config, OpenDoors()
+    config, doors, registry = house.config, OpenDoors(), CollectorRegistry()
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(_mending(house))
         if DoorName.GATEWAY in only:
-            doors.gateway = await _open_gateway(stack, house, shared_ports)
+            await stack.enter_async_context(keeping(house))
+            doors.gateway = await _open_gateway(stack, house, registry, shared_ports)
         # Mail comes in last and stops first: what it needs is there for as long as it runs.
         reception = Reception(
-            RegionalPost(house.directory), config.smtp.hostname, config.limits, clock=house.clock
+            RegionalPost(house.directory),
+            config.smtp.hostname,
+            config.limits,
+            clock=house.clock,
+            check=await _content_check(stack, config),
+            registry=registry,
         )
+        opened: list[Door] = []
+        stack.push_async_callback(_close_all, opened)
         for name, settings, serve, bound in (
             (DoorName.LMTP, config.lmtp, serve_lmtp, doors.lmtp),
             (DoorName.SMTP, config.smtp, serve_smtp, doors.smtp),
@@ -84,7 +96,7 @@ async def open_doors(
                 for listener in _listeners(config, name, settings, shared_ports):
                     sock = lmtp_socket if listener.unix is not None else None
                     opening = serve(listener, reception, sock=sock)
-                    bound.append(await _open_door(stack, config, listener, opening))
+                    bound.append(await _open_door(opened, config, listener, opening))
         yield doors
 
 
@@ -97,8 +109,20 @@ async def stop_signals() -> AsyncIterator[asyncio.Event]:
     yield stop
 
 
+async def _content_check(stack: AsyncExitStack, config: Config) -> Rspamd | None:
+    if config.rspamd is None:
+        return None
+    client = await stack.enter_async_context(aiohttp.ClientSession())
+    return Rspamd(config.rspamd, config.smtp.hostname, client)
+
+
+async def _close_all(doors: list[Door]) -> None:
+    """All at once: each may take as long as the stop timeout for what is in flight."""
+    await asyncio.gather(*(door.close() for door in doors))
+
+
 async def _open_door(
-    stack: AsyncExitStack,
+    opened: list[Door],
     config: Config,
     listener: ListenerSettings,
     opening: Awaitable[Door],
@@ -110,11 +134,13 @@ async def _open_door(
         raise ConfigError(f"{config.path}: cannot listen on {where}: {error.strerror or error}") from None
     except BadCertificate as error:
         raise ConfigError(f"{config.path}: {error}") from None
-    stack.push_async_callback(door.close)
+    opened.append(door)
     return where if listener.unix is not None else f"{listener.host}:{door.port}"
 
 
-async def _open_gateway(stack: AsyncExitStack, house: House, shared_ports: bool) -> str:
+async def _open_gateway(
+    stack: AsyncExitStack, house: House, registry: CollectorRegistry, shared_ports: bool
+) -> str:
     listen = house.config.gateway_listen
     host, _, port = listen.rpartition(":")
     office = await house.office()
@@ -124,7 +150,7 @@ async def _open_gateway(stack: AsyncExitStack, house: House, shared_ports: bool)
         tls = house.config.gateway_tls.context() if house.config.gateway_tls else None
     except BadCertificate as error:
         raise ConfigError(f"{house.config.path}: {error}") from None
-    runner = make_runner(make_app(office))
+    runner = make_runner(make_app(office, registry))
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     try:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from gateway.config import load_config
+from gateway.house import House
+from gateway.keeping import keeping
+from policy.address import Address
+from storage.coverage import Coverer
 from tests.engines import GERMANY, IRELAND, EngineKind, Engines
 from tests.gateway.deployments import Ended, provision_deployment, situs, write_deployment
+from tests.holds.people import NORA, on
 
 THEN = datetime(2020, 5, 6, tzinfo=UTC).timestamp()
 
@@ -127,3 +134,20 @@ def test_retention_rules_and_a_sweep(config: Path) -> None:
     assert situs(config, "retention", "set", "--region", "eu-central-1", "--delete-after", "0").status == 2
     removed = situs(config, "retention", "remove", "--region", "eu-central-1", "--json")
     assert removed.json() == {"rules": []}
+
+
+async def test_a_running_gateway_covers_what_was_placed(
+    config: Path, tokens: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SITUS_TOKEN", tokens["nora"])
+    code = IRELAND.code
+
+    async with House.open(load_config(config)) as house:
+        located = await house.directory.find(Address.parse("aoife@example.ie"))
+        register, store = await house.holds(code), (await house.chamber(code)).store
+        placed = await register.place(on(located.account), NORA)
+        async with asyncio.timeout(30), keeping(house, keep_every=0.05, sweep_every=0.05):
+            while (await Coverer(store, register).stands(placed.id)).complete is None:
+                await asyncio.sleep(0.05)
+        assert (await Coverer(store, register).prove(placed.id)).missing == []
+        assert (await house.directory.find(Address.parse("aoife@example.ie"))).legal_hold
