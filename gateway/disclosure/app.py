@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from aiohttp import web
+from prometheus_client import CollectorRegistry
 
 from gateway.disclosure import auditing, holding, public, reading
 from gateway.disclosure.approval import approve_disclosure, hear_answer, reject_disclosure
@@ -45,11 +46,14 @@ _ONE: Final = "/v1/disclosures/{id:[^/:]+}"
 _HOLD: Final = "/v1/holds/{id:[^/:]+}"
 
 
-def make_app(office: Office) -> web.Application:
-    """The gateway as an aiohttp application; its background work starts and stops with it."""
+def make_app(office: Office, registry: CollectorRegistry | None = None) -> web.Application:
+    """The gateway as an aiohttp application; its background work starts and stops with it.
+
+    `registry` is what `/metrics` shows besides the gateway's own figures: the mail doors', say.
+    """
     # Bodies are bounded where they are read (`transport.read_body`), with a problem for an answer.
     app = web.Application(middlewares=[answer], client_max_size=office.terms.body_limit + 1)
-    app[DESK] = Desk(office, time.monotonic)
+    app[DESK] = Desk(office, time.monotonic, registry)
     app[METRICS] = app[DESK].metrics
     app[RELEASES] = Releases(app[DESK])
     app[HOUSE] = Housekeeping(app[DESK], app[RELEASES], app[DESK].metrics)

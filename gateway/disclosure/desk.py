@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, final
 
 from aiohttp import web
+from prometheus_client import CollectorRegistry
 
 from gateway.disclosure.attempt import Attempt
 from gateway.disclosure.authentication import Authentication
@@ -28,9 +29,11 @@ from storage.versions import Versions
 class Desk:
     """An office at work."""
 
-    def __init__(self, office: Office, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self, office: Office, monotonic: Callable[[], float], registry: CollectorRegistry | None = None
+    ) -> None:
         self.office: Final = office
-        self.metrics: Final = Metrics()
+        self.metrics: Final = Metrics(registry)
         self.operator_rate: Final = RateLimit(office.terms.attempts_a_minute, monotonic)
         self.stranger_rate: Final = RateLimit(office.terms.strangers_a_minute, monotonic)
         self.dockets: Final[Mapping[RegionCode, Docket]] = {

@@ -19,10 +19,10 @@ _CLOCKS: Final = ("nearly due", "overdue")
 
 @final
 class Metrics:
-    """One gateway's figures, in a registry of their own: two gateways in a process do not share any."""
+    """One process's figures: the gateway's own, and whatever else is counted into `registry`."""
 
-    def __init__(self) -> None:
-        self._registry: Final = CollectorRegistry()
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self._registry: Final = registry or CollectorRegistry()
         self._entries: Final = Counter(
             "situs_audit_entries",
             "Entries that this process has committed for the gateway.",
