@@ -17,6 +17,7 @@ from gateway.disclosure.office import Chamber, Office
 from gateway.disclosure.oidc import Issuer
 from gateway.disclosure.problems import Kind, Problem
 from gateway.disclosure.transport import RateLimit, presented
+from gateway.disclosure.turns import Turns
 from policy.clearance import Clearance, NotCleared, Role
 from policy.geography import RegionCode
 from storage.errors import NotFound, Unavailable
@@ -34,6 +35,7 @@ class Desk:
     ) -> None:
         self.office: Final = office
         self.metrics: Final = Metrics(registry)
+        self.turns: Final = Turns()
         self.operator_rate: Final = RateLimit(office.terms.attempts_a_minute, monotonic)
         self.stranger_rate: Final = RateLimit(office.terms.strangers_a_minute, monotonic)
         self.dockets: Final[Mapping[RegionCode, Docket]] = {

@@ -61,10 +61,26 @@ async def receive(attempt: Attempt, desk: Desk, body: bytes, idempotency_key: st
     order = received.unverified.order
     attempt.claims(order, received.requested)
     located, clearance = await _cleared(attempt, order)  # 2
+    if idempotency_key is None:
+        return await _decided(attempt, desk, received, located, clearance, DisclosureId.new(attempt.now))
+    scope = f"{person(attempt.asker.name)}\x00{idempotency_key}"
+    async with desk.turns.of(scope):
+        disclosure, earlier = await _repeated(attempt, desk.dockets[clearance.region], received, scope)
+        if earlier is not None:
+            return earlier
+        return await _decided(attempt, desk, received, located, clearance, disclosure)
+
+
+async def _decided(
+    attempt: Attempt,
+    desk: Desk,
+    received: Received,
+    located: Located,
+    clearance: Clearance,
+    disclosure: DisclosureId,
+) -> Filed:
+    """Steps 3 to 8, under the id that the request has."""
     docket = desk.dockets[clearance.region]
-    disclosure, earlier = await _repeated(attempt, docket, received, idempotency_key)
-    if earlier is not None:
-        return earlier
     verified = await _verified(attempt, received, located)  # 3
     disclosure = await _claimed(attempt, docket, verified, disclosure)  # 4
     decision = decide(  # 5
@@ -111,13 +127,10 @@ async def _cleared(attempt: Attempt, order: Order) -> tuple[Located, Clearance]:
 
 
 async def _repeated(
-    attempt: Attempt, docket: Docket, received: Received, idempotency_key: str | None
+    attempt: Attempt, docket: Docket, received: Received, scope: str
 ) -> tuple[DisclosureId, Filed | None]:
     """The id to file under; and what was filed, where this key has brought this request before."""
     fresh = DisclosureId.new(attempt.now)
-    if idempotency_key is None:
-        return fresh, None
-    scope = f"{person(attempt.asker.name)}\x00{idempotency_key}"
     disclosure, same = await docket.repeat(scope, received.body, fresh)
     if not same:
         raise Problem(Kind.IDEMPOTENCY)
@@ -125,7 +138,7 @@ async def _repeated(
         return fresh, None
     try:
         filed = await docket.get(disclosure)
-    except NotFound:  # the first request is under way, or died: this one takes its place
+    except NotFound:  # the first request died, or is under way in another process: this one takes its place
         return disclosure, None
     place = await attempt.commit(Event.DISCLOSURE_VIEWED, disclosure=str(disclosure))
     if is_refusal(filed.disclosure):

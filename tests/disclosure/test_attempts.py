@@ -247,6 +247,16 @@ async def test_an_idempotency_key_brings_back_the_same_answer(desk: Gateway) -> 
     assert answers[0] == answers[1]
 
 
+async def test_twins_under_one_key_are_decided_once(desk: Gateway) -> None:
+    body = json.dumps({"order": order(), "requested": ["content"]}).encode()
+    key = {"Idempotency-Key": "ten-at-once"}
+    answers = await asyncio.gather(*(raw(desk, body, **key) for _ in range(10)))
+    assert {answer.status for answer in answers} == {201}
+    assert len({answer.body for answer in answers}) == 1
+    decided = [entry for entry in await desk.log() if b'"disclosure.decided"' in entry.encode()]
+    assert len(decided) == 1
+
+
 async def test_an_idempotency_key_is_its_operators_own(desk: Gateway) -> None:
     await desk.employ("ivor", [Role.INTAKE], [IRELAND])
     body, key = request(), {"Idempotency-Key": "shared"}
