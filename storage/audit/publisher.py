@@ -41,6 +41,8 @@ class Publisher:
         self._cosign: Final = cosign
         self._offered: tuple[Checkpoint, bytes] | None = None
         self._changed: Final = asyncio.Condition()
+        # The size and tag of what is published, as we last saw it: None where that is not known.
+        self._standing: tuple[int, ETag | None] | None = None
         self.size = -1  # of the newest checkpoint known to be published
 
     async def offer(self, checkpoint: Checkpoint, note: bytes) -> None:
@@ -90,14 +92,20 @@ class Publisher:
     async def _publish(self, checkpoint: Checkpoint, note: bytes) -> int:
         """The size that is published afterwards: at least the checkpoint's."""
         while True:
-            current, etag = await published(self._backend, self._key)
-            if current is not None and current.size >= checkpoint.size:
-                return current.size
+            size, etag = self._standing or await self._look()
+            self._standing = None  # until this attempt is known to have gone well
+            if size >= checkpoint.size:
+                return size
             try:
-                await self._backend.compare_and_swap(CHECKPOINT, note, etag)
+                etag = await self._backend.compare_and_swap(CHECKPOINT, note, etag)
             except Conflict:
                 continue  # another process published meanwhile: look again, it may be newer
+            self._standing = (checkpoint.size, etag)
             return checkpoint.size
+
+    async def _look(self) -> tuple[int, ETag | None]:
+        current, etag = await published(self._backend, self._key)
+        return (-1 if current is None else current.size), etag
 
 
 async def published(backend: LogBackend, key: VerifierKey) -> tuple[Checkpoint | None, ETag | None]:
