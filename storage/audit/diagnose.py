@@ -85,9 +85,15 @@ class Diagnosis:
         """Compare a bundle with its level-0 tile, entry by entry."""
         vouched = await self._vouch(0, name.n)
         try:
-            entries = split_entries(await self._source.read(name.path))
-        except (NotFound, TileError):
+            body = await self._source.read(name.path)
+            entries = split_entries(body)
+        except NotFound:
             self._report.add(FaultCode.BUNDLE_FORM, name.path, rule or "not a bundle")
+            return
+        except TileError:
+            where = name.n * TILE_WIDTH + _first_unlike(body, vouched or [])
+            detail = f"{rule or 'not a bundle'}; entry {where} is the first that is not as committed"
+            self._report.add(FaultCode.BUNDLE_FORM, name.path, detail)
             return
         if vouched is None:
             self._report.add(FaultCode.BUNDLE_FORM, name.path, rule or "its tile is not to be trusted either")
@@ -196,3 +202,14 @@ def _places(positions: Sequence[int] | None) -> str:
 def _list(numbers: Sequence[int]) -> str:
     shown = ", ".join(map(str, numbers[:8]))
     return shown if len(numbers) <= 8 else f"{shown} and {len(numbers) - 8} more"
+
+
+def _first_unlike(bundle: bytes, vouched: Sequence[bytes]) -> int:
+    """The first position of a bundle whose entry, read by its own length, has another hash."""
+    at = 0
+    for position, expected in enumerate(vouched):
+        start = at + 2
+        at = start + int.from_bytes(bundle[at:start])
+        if at > len(bundle) or leaf_hash(bundle[start:at]) != expected:
+            return position
+    return len(vouched)

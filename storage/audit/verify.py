@@ -30,10 +30,11 @@ from storage.audit.canonical import is_plain_entry
 from storage.audit.diagnose import Diagnosis
 from storage.audit.entry import Entry, EntryError
 from storage.audit.note import Checkpoint, Note, NoteError, VerifierKey, open_checkpoint
+from storage.audit.outgrown import compare_outgrown
 from storage.audit.rebuild import Rebuilder
 from storage.audit.report import FaultCode, Report
 from storage.audit.source import Source
-from storage.audit.tiles import TileError, TileName, width_at
+from storage.audit.tiles import TILE_WIDTH, TileError, TileName, width_at
 from storage.errors import NotFound
 
 _RECORDS_AT_ONCE: Final = 16
@@ -117,7 +118,9 @@ async def verify(source: Source, key: VerifierKey, demands: Demands | None = Non
         if rebuilt.roots[head.size] != head.root:
             rule = f"the first {head.size} entries are not those of the checkpoint signed before"
             report.add(FaultCode.REWRITTEN, f"size {head.size}", rule)
-    await _nothing_besides(source, checkpoint, locked, report)  # step 7
+    paths = await _nothing_besides(source, checkpoint, locked, report)  # step 7
+    if rebuilt.root == checkpoint.root and not rebuilt.missing and not rebuilt.misshapen:
+        await compare_outgrown(source, checkpoint.size, paths, report)
     if demands.history is not None:
         await _one_version_each(demands.history, report)
     if demands.records is not None:
@@ -219,12 +222,15 @@ class _Entries:
 
 async def _nothing_besides(
     source: Source, checkpoint: Checkpoint, locked: Checkpoint | None, report: Report
-) -> None:
+) -> list[str]:
+    """Nothing lies there that the tree does not have. Returns the paths of the last bundle's forms."""
     if locked is not None and locked.size < checkpoint.size:
         report.add(FaultCode.LOCK, LOCK, f"{locked.size} entries, though {checkpoint.size} are published")
     end = max(checkpoint.size, locked.size if locked else 0)
+    last = max(checkpoint.size - 1, 0) // TILE_WIDTH
+    forms: list[str] = []
     if (paths := source.paths()) is None:
-        return
+        return forms
     async for path in paths:
         if path == "checkpoint":
             continue
@@ -236,6 +242,9 @@ async def _nothing_besides(
         if width_at(name.level or 0, name.n, end) < name.width:
             rule = f"part of a longer tree than the {end} entries that are signed"
             report.add(FaultCode.BEYOND_THE_END, path, rule)
+        if name.level is None and name.n == last:
+            forms.append(path)
+    return forms
 
 
 async def _one_version_each(history: History, report: Report) -> None:

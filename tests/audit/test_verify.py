@@ -211,6 +211,48 @@ class _Memory:
         self.read, self.lock, self.paths = self._source.read, self._source.lock, self._source.paths
 
 
+async def test_a_byte_of_an_outgrown_partial_bundle_names_its_entry(tmp_path: Path) -> None:
+    """Each append leaves the partial bundle of its day behind; somebody may look there first."""
+    bucket = SuspiciousBucket()
+    async with await AuditLog.open(bucket, REGION, SIGNER) as log:
+        for n in range(4):
+            await log.append(entry(n))
+            await log.checkpoint()
+    objects, path = bucket.objects(), f"log/{TileName(None, 0, 2).path}"
+    first, second = split_entries(objects[path])
+    for at, index in (
+        (0, 0),
+        (1, 0),
+        (2, 0),
+        (len(first) + 1, 0),
+        (len(first) + 2, 1),
+        (len(objects[path]) - 1, 1),
+    ):
+        changed = bytearray(objects[path])
+        changed[at] ^= 1
+        source = _lay_out({**objects, path: bytes(changed)}, tmp_path)
+        faults = (await verify(source, SIGNER.key, Demands())).faults
+        assert [(fault.code, fault.where) for fault in faults] == [
+            (FaultCode.ENTRY_CHANGED, f"entry {index}")
+        ]
+    shorter = objects[path][: -len(second) - 2]
+    faults = (await verify(_lay_out({**objects, path: shorter}, tmp_path), SIGNER.key, Demands())).faults
+    assert [fault.where for fault in faults] == ["entry 1"]
+
+
+async def test_a_changed_length_names_the_entry_that_it_stands_before(
+    genuine: Objects, tmp_path: Path
+) -> None:
+    key, entries = _bundle(genuine, 3)
+    for index in (0, 17):
+        changed = bytearray(genuine[key])
+        changed[sum(2 + len(data) for data in entries[:index])] ^= 0x7F
+        faults = (
+            await verify(_lay_out({**genuine, key: bytes(changed)}, tmp_path), SIGNER.key, Demands())
+        ).faults
+        assert any(f"entry {768 + index} " in str(fault) for fault in faults), faults
+
+
 async def test_a_shorter_tree_is_shorter_than_the_checkpoint_that_one_kept(genuine: Objects) -> None:
     objects = dict(genuine)
     _shorter(objects)
