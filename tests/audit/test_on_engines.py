@@ -5,22 +5,29 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from gateway.cli.audit import audit
+from gateway.cli.report import report as report_command
+from policy.clearance import Role
+from storage.audit.entry import Event
 from storage.audit.history import BucketHistory
 from storage.audit.log import AuditLog
 from storage.audit.note import Signer, generate_signer
 from storage.audit.records import RecordRoom
 from storage.audit.report import FaultCode
-from storage.audit.source import BackendSource
+from storage.audit.source import BackendSource, DirectorySource
 from storage.audit.tiles import join_entries, split_entries
 from storage.audit.verify import Demands, verify
+from storage.audit.view import Proof
 from storage.control import s3_client
+from storage.identity import utc_now
 from storage.objects import Bucket
+from storage.operators import OperatorRecord, OperatorRegister, Token
 from storage.region import KeyFileSettings, RegionStore
 from storage.settings import SIX_YEARS_IN_DAYS
 from storage.vault import Vault
@@ -188,3 +195,42 @@ async def test_the_command_verifies_a_region_and_names_an_entry(
     assert {"entry-changed entry 13", f"forged-version {key}"} == {
         f"{fault['code']} {fault['where']}" for fault in answer["logs"][0]["faults"]
     }
+
+
+async def test_an_auditor_reads_proves_exports_and_counts(
+    settle: Settle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each reading of records, and each export, is an entry before it happens."""
+    settings = replace(settle(EngineKind.MOTO, IRELAND), audit_retention_days=SIX_YEARS_IN_DAYS)
+    region = await provisioned(settings)
+    signer = generate_signer(tmp_path / "audit.key", f"situs/{DEPLOYMENT}/{REGION}")
+    where = ("--region", str(REGION), "--config", str(_configuration(region, tmp_path)))
+    vault = Vault(region)
+    digest = await RecordRoom(region, vault).keep({"order": "sealed words"})
+    async with await AuditLog.open(region.audit, REGION, signer) as log:
+        await log.append(replace(entry(0), record=digest))
+
+    public = await _situs("list", *where, "--json")
+    assert [item["index"] for item in json.loads(public.stdout)["entries"]] == [0], public.output
+    assert "sealed words" not in public.output
+    assert (await _situs("list", *where, "--records")).exit_code == 2
+    for role, expected in ((Role.INTAKE, 1), (Role.AUDITOR, 0)):
+        token, now = Token.new(), utc_now()
+        until = now + timedelta(days=1)
+        who = (token.id, "ada", frozenset({role}), frozenset({REGION}), token.hash(), now, until)
+        await OperatorRegister(vault).add(OperatorRecord(*who))
+        monkeypatch.setenv("SITUS_TOKEN", token.text)
+        joined = await _situs("list", *where, "--records")
+        assert (joined.exit_code, "sealed words" in joined.stdout) == (expected, expected == 0)
+    async with await AuditLog.open(region.audit, REGION, signer) as log:
+        assert [e.event for e in await log.entries(1, 10)] == [Event.AUDIT_READ]
+
+    proof = await _situs("prove", "0", *where)
+    assert Proof.parse(proof.stdout).verify(signer.key).size == 2
+    assert (await _situs("prove", "99", *where)).exit_code == 1
+    exported = await _situs("export", *where, "--to", str(tmp_path / "copy"))
+    assert exported.exit_code == 0, exported.output
+    copy = await verify(DirectorySource(tmp_path / "copy"), signer.key)
+    assert (copy.faults, copy.size) == ([], 3)
+    told = await asyncio.to_thread(CliRunner().invoke, report_command, ["transparency", *where, "--json"])
+    assert json.loads(told.stdout)["regions"][0]["computed_from"]["size"] == 3, told.output
