@@ -14,6 +14,7 @@ from gateway.cli.lawtext import law_summary, show_assessment, show_instrument, s
 from gateway.cli.outcome import UsageFault
 from gateway.config import ConfigError, load_config
 from gateway.law import lawbook_files, packaged_lawbook, save_lawbook
+from policy.assessment import Outcome
 from policy.explain import Scenario, explain
 from policy.geography import Jurisdiction
 from policy.lawbook import Lawbook, LawbookError, read_lawbook
@@ -115,7 +116,7 @@ def check(directory: Path | None, as_json: bool) -> None:
 @_lawbook_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
 def explain_(file: Path, directory: Path | None, config: Path | None, as_json: bool) -> None:
-    """Decide the scenario in FILE (`-`: standard input) from claims alone. A refusal is an answer: exit 0."""
+    """Decide the scenario in FILE (`-`: standard input) from claims alone. Exit 1 for a refused order."""
     lawbook = _lawbook(directory, config)
     try:
         assessment = explain(Scenario.parse(_scenario(file), lawbook), lawbook)
@@ -123,9 +124,11 @@ def explain_(file: Path, directory: Path | None, config: Path | None, as_json: b
         raise UsageFault(f"{file}: {error}") from None
     if as_json:
         _print_json(assessment.to_json())
-        return
-    for line in show_assessment(assessment):
-        click.echo(line)
+    else:
+        for line in show_assessment(assessment):
+            click.echo(line)
+    if assessment.outcome is Outcome.REFUSE:
+        click.get_current_context().exit(1)
 
 
 @law.command()

@@ -130,13 +130,13 @@ def test_a_directory_that_is_none(run: Law, tmp_path: Path, command: str) -> Non
         assert len(result.stderr.strip().splitlines()) == 1
 
 
-def test_explain_answers_a_refusal_with_status_0(run: Law, tmp_path: Path) -> None:
+def test_explain_answers_a_refusal_with_status_1_and_all_else_with_0(run: Law, tmp_path: Path) -> None:
     path = tmp_path / "scenario.json"
     path.write_text(json.dumps(_scenario()))
     answer = json.loads(run("explain", path, "--json").stdout)
     assert answer["outcome"] == "refuse"
     text = run("explain", path)
-    assert text.exit_code == 0
+    assert text.exit_code == 1
     for words in (
         "REFUSE",
         "storage-law",
