@@ -14,7 +14,9 @@ from gateway.cli.outcome import UsageFault
 from gateway.cli.region import configured
 from gateway.config import Config
 from gateway.house import House
+from policy.geography import RegionCode
 from policy.retention import Reach, Retention, RetentionError, RetentionRule, with_rule, without_rule
+from storage.audit.entry import Entry, Event
 from storage.retention import Sweeper, SweepReport, change_rules, read_rules
 
 _json_option = click.option("--json", "json_", is_flag=True, help="One JSON object on standard output.")
@@ -49,6 +51,7 @@ def set_(
         raise UsageFault(str(error)) from None
 
     async def work(house: House) -> Retention:
+        await _note(house, region)
         return await change_rules(await house.holds(region), partial(with_rule, rule=rule))
 
     _show(run(config, work), json_)
@@ -65,6 +68,7 @@ def remove(config: Config, code: str, reach: str, name: str, json_: bool) -> Non
     region = configured(config, code)
 
     async def work(house: House) -> Retention:
+        await _note(house, region)
         return await change_rules(
             await house.holds(region), partial(without_rule, reach=Reach(reach), name=name)
         )
@@ -104,6 +108,12 @@ def sweep(config: Config, code: str, json_: bool) -> None:
         return
     for name, value in report.items():
         click.echo(f"{name:<10} {value}")
+
+
+async def _note(house: House, region: RegionCode) -> None:
+    """Commit that the rules change, before they do: what they let go of may have been evidence."""
+    log = (await house.chamber(region)).log
+    await log.append(Entry(time=house.clock(), event=Event.RETENTION_CHANGED, region=region))
 
 
 def _days(count: int | None) -> timedelta | None:

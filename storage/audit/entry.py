@@ -79,6 +79,7 @@ class Event(StrEnum):
     # The house itself.
     OPERATOR_ADDED = "operator.added"
     OPERATOR_REVOKED = "operator.revoked"
+    RETENTION_CHANGED = "retention.changed"
     LAWBOOK_CHANGED = "lawbook.changed"
     TRUST_CHANGED = "trust.changed"
     AUDIT_READ = "audit.read"  # entries joined with their records
