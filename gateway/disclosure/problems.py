@@ -45,7 +45,7 @@ class Kind(Enum):
     TIMEOUT = ("timeout", 408, "The request did not arrive in time")
     REPLAY = ("replay", 409, "This order has been presented before")
     STATE = ("state", 409, "The disclosure is in a state that does not allow this")
-    NOT_READY = ("not-ready", 409, "The package is still being made")
+    NOT_READY = ("not-ready", 409, "The package is not ready yet")
     PACKAGE_EXPIRED = ("package-expired", 410, "The package has expired")
     STALE = ("stale", 412, "The disclosure has changed since it was read")
     TOO_LARGE = ("too-large", 413, "The request is larger than the gateway takes")

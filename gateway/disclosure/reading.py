@@ -21,6 +21,7 @@ from gateway.disclosure.pages import decode_token, encode_token
 from gateway.disclosure.presentation import present
 from gateway.disclosure.problems import Kind, Problem
 from gateway.disclosure.transport import json_response, read_query
+from policy.assessment import Outcome
 from policy.clearance import Role
 from policy.geography import RegionCode
 from storage.audit.entry import Event
@@ -200,7 +201,7 @@ async def _package(
     cleared(attempt, Role.INTAKE, chamber.region.code)
     state = filed.disclosure
     if isinstance(state, AwaitingDisclosure):
-        raise Problem(Kind.NOT_READY, headers={"Retry-After": "5"})
+        raise _not_ready(state)
     if not isinstance(state, Disclosed | DisclosureNotAvailable):
         raise Problem(
             Kind.STATE,
@@ -210,6 +211,15 @@ async def _package(
     if attempt.now >= state.package_expires:
         raise Problem(Kind.PACKAGE_EXPIRED, f"it could be fetched until {_rfc3339(state.package_expires)}")
     return chamber, state
+
+
+def _not_ready(state: AwaitingDisclosure) -> Problem:
+    """Seconds for a package that is being made; days where the law lets somebody else speak first."""
+    decision = state.case.decision
+    if decision["outcome"] != Outcome.AWAIT or state.heard is not None:
+        return Problem(Kind.NOT_READY, "the package is being made", headers={"Retry-After": "5"})
+    waits = ", ".join(f"{each['code']} (due {each['due']})" for each in decision["obligations"])
+    return Problem(Kind.NOT_READY, f"release waits, as the decision says: {waits}")
 
 
 def _manifest_key(state: Disclosed | DisclosureNotAvailable) -> str:

@@ -99,7 +99,9 @@ async def test_a_european_production_order_waits_for_the_enforcing_authority(des
     await round_of_housekeeping(desk)
     assert await status(desk, answer.json["id"]) == "AwaitingDisclosure"
     assert Event.DISCLOSURE_RELEASED not in {entry.event for entry in await desk.log()}
-    assert (await desk.ask("GET", f"/v1/disclosures/{answer.json['id']}/package")).problem == "not-ready"
+    early = await desk.ask("GET", f"/v1/disclosures/{answer.json['id']}/package")
+    assert early.problem == "not-ready"
+    assert "release waits, as the decision says: " in early.json["detail"]
     desk.clock.advance(days=10)
     await round_of_housekeeping(desk)
     assert await status(desk, answer.json["id"]) == "Disclosed"
