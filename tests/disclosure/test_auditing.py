@@ -50,7 +50,7 @@ async def test_nothing_but_the_log_is_served(desk: Gateway, path: str) -> None:
 
 async def test_an_auditor_reads_entries_and_their_proofs(desk: Gateway) -> None:
     await desk.employ("audrey", [Role.AUDITOR], [IRELAND])
-    for _ in range(3):
+    for _ in range(4):
         await desk.present(order())
     page = (await desk.ask("GET", f"{AUDIT}/entries", "audrey", params={"from": "1", "pageSize": "2"})).json
     assert [entry["index"] for entry in page["entries"]] == [1, 2]
