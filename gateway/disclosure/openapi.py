@@ -106,6 +106,7 @@ def _success(operation: Operation) -> dict[str, Any]:
         content: dict[str, Any] = {operation.answer: {} if binary else {"schema": {"type": "object"}}}
     else:
         content = {"application/json": {"schema": _schema(operation.answer)}}
+    content |= {media_type: {} for media_type in operation.also}
     return {"description": "As asked for.", "content": content}
 
 

@@ -18,7 +18,8 @@ _FOUND: Final = (Kind.NOT_FOUND,)
 @final
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One method of one path. `answer` is a model, or a media type for what is no JSON of ours."""
+    """One method of one path. `answer` is a model, or a media type for what is no JSON of ours;
+    `also` has the other media types that may be asked for."""
 
     method: str
     path: str
@@ -32,6 +33,7 @@ class Operation:
     problems: tuple[Kind, ...] = ()
     public: bool = False
     conditional: bool = False
+    also: tuple[str, ...] = ()
 
 
 _DISCLOSURE: Final = "/v1/disclosures/{id}"
@@ -248,6 +250,7 @@ OPERATIONS: Final = (
         query=TransparencyQuery,
         problems=(Kind.INVALID_REQUEST, Kind.RATE_LIMITED),
         public=True,
+        also=("text/csv", "image/svg+xml"),
     ),
     Operation("get", "/metrics", "getMetrics", "Prometheus text.", "text/plain", public=True),
 )

@@ -16,6 +16,8 @@ from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Final
 
+import pytest
+
 from policy.address import Address
 from policy.hold import DomainScope, Hold, MailboxScope, MatterScope
 from policy.retention import Reach, RetentionRule, with_rule
@@ -134,6 +136,8 @@ async def one_round(it: Border, number: int) -> tuple[int, str]:
     return len(there), str(home.store.region.code) if in_scope else "out of scope"
 
 
+# Two hundred rounds on two SeaweedFS regions: minutes on a machine that has other work.
+@pytest.mark.timeout(1200)
 async def test_no_deletion_overtakes_a_hold(settle: Settle) -> None:
     saved: Counter[int] = Counter()
     where: Counter[str] = Counter()
