@@ -19,9 +19,10 @@ def invite(card: Card, card_path: Path) -> str:
     host, port = card.smtp.split(":")
     target = card.home(IRELAND).address
     request = _us_request(card, card_path.parent)
+    # Double quotes inside: the shell's single quotes around it then need no escapes.
     send = (
-        f"import smtplib; smtplib.SMTP({host!r}, {port}).sendmail('you@elsewhere.example', [{target!r}], "
-        f"'Subject: hello\\r\\n\\r\\nIt stays in Ireland.\\r\\n')"
+        f'import smtplib; smtplib.SMTP("{host}", {port}).sendmail("you@elsewhere.example", ["{target}"], '
+        '"Subject: hello\\r\\n\\r\\nIt stays in Ireland.\\r\\n")'
     )
     places = "\n".join(
         f"  {region.country}  {code:<13} {region.endpoint}  bucket {region.bucket}  {card.home(code).address}"
