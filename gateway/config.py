@@ -10,137 +10,32 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, final
+from typing import Any, Final, final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
+from gateway.config_file import (
+    ConfigFile,
+    DoorSection,
+    GatewaySection,
+    ImapSection,
+    KeyFileSection,
+    MailSection,
+    OidcSection,
+    RegionSection,
+    RspamdSection,
+)
 from gateway.disclosure.oidc import IssuerSettings
 from gateway.disclosure.tls import GatewayTls
-from gateway.ingress.limits import Limits, RspamdSettings, WhenUnreachable
+from gateway.ingress.limits import Limits, RspamdSettings
 from policy.geography import GeographyError, Jurisdiction, Region, RegionCode
 from storage.audit.cosigning import WitnessAddress
-from storage.audit.note import KeyKind, VerifierKey
+from storage.audit.note import VerifierKey
 from storage.region import KeyFileSettings, KmsSettings, RegionSettings
-from storage.settings import SIX_YEARS_IN_DAYS
 
 
 class ConfigError(Exception):
     """The configuration cannot be used. The message names file, key and what was expected."""
-
-
-def _listen_address(text: str) -> str:
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isdigit() or int(port) > 65535:
-        raise ValueError("'HOST:PORT' is expected, such as '127.0.0.1:2525'")
-    return text
-
-
-ListenAddress = Annotated[str, AfterValidator(_listen_address)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class _KeyFile(_Section):
-    service: Literal["file"]
-    path: str
-
-
-class _Kms(_Section):
-    service: Literal["kms"]
-    key_id: str
-    endpoint: str | None = None
-
-
-def _witness_key(text: str) -> str:
-    if VerifierKey.parse(text).kind is not KeyKind.COSIGNATURE:
-        raise ValueError("a witness's verifier key (type 4) is expected, as `situs audit witness` prints it")
-    return text
-
-
-class _Witness(_Section):
-    url: Annotated[str, Field(pattern=r"^https?://")]
-    key: Annotated[str, AfterValidator(_witness_key)]
-
-
-class _Audit(_Section):
-    signing_key_file: str
-    pseudonym_key_file: str
-    witness: list[_Witness] = []
-
-
-class _Region(_Section):
-    country: str
-    endpoint: str
-    bucket: str
-    audit_bucket: str
-    access_key_id: str
-    secret_access_key: str
-    audit_retention_days: Annotated[int, Field(ge=1, le=36500)] = SIX_YEARS_IN_DAYS
-    deadline_seconds: Annotated[float, Field(gt=0, le=30)] = 10.0
-    gateway_url: str | None = None
-    keys: Annotated[_KeyFile | _Kms, Field(discriminator="service")] | None = None
-    audit: _Audit
-
-
-class _Directory(_Section):
-    key_file: str
-    registrar: str
-    reads: str
-
-
-class _Law(_Section):
-    trust: str
-    lawbook: str | None = None
-
-
-class _Mail(_Section):
-    listen: list[ListenAddress] = []
-    unix: str | None = None
-    hostname: str = "localhost"
-    certificate: str | None = None
-    key: str | None = None
-    implicit_tls: bool = False
-    proxy_from: list[str] = []
-    connect_from: list[str] = []
-
-
-class _Oidc(_Section):
-    issuer: str
-    audience: str
-
-
-class _Gateway(_Section):
-    listen: ListenAddress
-    seat: str
-    certificate: str | None = None
-    key: str | None = None
-    client_ca: str | None = None
-    oidc: _Oidc | None = None
-
-
-class _Rspamd(_Section):
-    url: Annotated[str, Field(pattern=r"^https?://[^\s/]+/?$")]
-    timeout: Annotated[float, Field(gt=0)] = 10.0
-    unreachable: WhenUnreachable = Field(default=WhenUnreachable.DEFER, strict=False)
-    password_file: str | None = None
-
-
-class ConfigFile(_Section):
-    """The file's own shape: each field is a key, each section a table."""
-
-    deployment: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")]
-    serves: list[str]
-    provider_entities: list[str]
-    directory: _Directory
-    law: _Law
-    regions: dict[str, _Region]
-    smtp: _Mail = _Mail()
-    lmtp: _Mail = _Mail()
-    gateway: _Gateway
-    rspamd: _Rspamd | None = None
-    limits: dict[str, Any] = {}
 
 
 @final
@@ -170,6 +65,17 @@ class MailSettings:
 
 @final
 @dataclass(frozen=True, slots=True)
+class ImapSettings:
+    """The owners' door. `poll_seconds`: how soon an idle client hears of what another process did."""
+
+    door: MailSettings
+    poll_seconds: float
+    # Where the owners of a region's mailboxes sign in: a client at the wrong door is sent there (RFC 2221).
+    hosts: Mapping[RegionCode, str]
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole configuration, parsed: regions and jurisdictions are types, paths are absolute."""
 
@@ -188,6 +94,7 @@ class Config:
     lawbook: Path | None
     smtp: MailSettings
     lmtp: MailSettings
+    imap: ImapSettings
     gateway_listen: str
     gateway_tls: GatewayTls | None
     oidc: IssuerSettings | None
@@ -276,6 +183,7 @@ class _Reader:
             lawbook=self._at(file.law.lawbook) if file.law.lawbook else None,
             smtp=self._mail("smtp", file.smtp),
             lmtp=self._mail("lmtp", file.lmtp),
+            imap=self._imap(file.imap),
             gateway_listen=file.gateway.listen,
             gateway_tls=self._gateway_tls(file.gateway),
             oidc=self._oidc(file.gateway.oidc) if file.gateway.oidc else None,
@@ -283,9 +191,9 @@ class _Reader:
             rspamd=self._rspamd(file.rspamd) if file.rspamd else None,
         )
 
-    def _region(self, name: str, section: _Region) -> RegionSettings:
+    def _region(self, name: str, section: RegionSection) -> RegionSettings:
         keys: KeyFileSettings | KmsSettings | None = None
-        if isinstance(section.keys, _KeyFile):
+        if isinstance(section.keys, KeyFileSection):
             keys = KeyFileSettings(self._at(section.keys.path))
         elif section.keys is not None:
             keys = KmsSettings(section.keys.key_id, section.keys.endpoint)
@@ -303,7 +211,7 @@ class _Reader:
             deadline_seconds=section.deadline_seconds,
         )
 
-    def _gateway_tls(self, section: _Gateway) -> GatewayTls | None:
+    def _gateway_tls(self, section: GatewaySection) -> GatewayTls | None:
         if section.certificate is None or section.key is None:
             if section.certificate or section.key or section.client_ca:
                 raise self._fault(
@@ -313,20 +221,21 @@ class _Reader:
         client_ca = self._at(section.client_ca) if section.client_ca else None
         return GatewayTls(self._at(section.certificate), self._at(section.key), client_ca)
 
-    def _oidc(self, section: _Oidc) -> IssuerSettings:
+    def _oidc(self, section: OidcSection) -> IssuerSettings:
         try:
             return IssuerSettings(section.issuer, section.audience)
         except ValueError as error:
             raise self._fault("gateway.oidc", str(error)) from None
 
-    def _mail(self, door: str, section: _Mail) -> MailSettings:
+    def _mail(self, door: str, section: DoorSection) -> MailSettings:
         if (section.certificate is None) != (section.key is None):
             raise self._fault(f"{door}.certificate", "certificate and key go together")
         if section.implicit_tls and section.certificate is None:
             raise self._fault(f"{door}.implicit_tls", "needs a certificate and a key")
+        unix = section.unix if isinstance(section, MailSection) else None
         return MailSettings(
             listen=tuple(section.listen),
-            unix=self._at(section.unix) if section.unix else None,
+            unix=self._at(unix) if unix else None,
             hostname=section.hostname,
             certificate=self._at(section.certificate) if section.certificate else None,
             key=self._at(section.key) if section.key else None,
@@ -334,6 +243,11 @@ class _Reader:
             proxy_from=tuple(section.proxy_from),
             connect_from=tuple(section.connect_from),
         )
+
+    def _imap(self, section: ImapSection) -> ImapSettings:
+        regions = self._file.regions.items()
+        hosts = {self._codes[name]: region.imap_host for name, region in regions if region.imap_host}
+        return ImapSettings(self._mail("imap", section), section.poll_seconds, hosts)
 
     def _limits(self, section: dict[str, Any]) -> Limits:
         kinds = {field.name: type(field.default) for field in fields(Limits)}
@@ -348,7 +262,7 @@ class _Reader:
         except ValueError as error:
             raise self._fault("limits", str(error)) from None
 
-    def _rspamd(self, section: _Rspamd) -> RspamdSettings:
+    def _rspamd(self, section: RspamdSection) -> RspamdSettings:
         password = None
         if section.password_file is not None:
             try:

@@ -12,7 +12,8 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel
 
-from gateway.config import ConfigError, ConfigFile, load_config
+from gateway.config import ConfigError, load_config
+from gateway.config_file import ConfigFile
 from gateway.ingress.limits import Limits
 from policy.geography import RegionCode
 from tests.gateway.demos import situs
