@@ -32,6 +32,8 @@ class Envelope:
 
     `sender` is empty for a bounce (RFC 5321 4.5.5); `recipient` is the address as the client
     gave it; `received_at` is aware and counts to the millisecond; `protocol` as RFC 3848 names it.
+    `sent_sha256` is of the message as the client sent it, dots unstuffed, before any field of ours
+    stands on top; None where no client sent it (an import).
     """
 
     sender: str
@@ -40,6 +42,7 @@ class Envelope:
     helo: str
     received_at: datetime
     protocol: str
+    sent_sha256: str | None = None
 
 
 @final
@@ -48,6 +51,8 @@ class TrafficRecord:
     """One message's traffic data. `size` in octets and `sha256` are of the content at rest.
 
     `cut` names header fields longer than 32,768 characters, which stand here cut to that.
+    `sent_sha256` is the envelope's: with sender and recipient it tells a delivery that was sent again
+    from another message. None in records of before it was kept.
     """
 
     id: MessageId
@@ -64,6 +69,7 @@ class TrafficRecord:
     cc: str | None
     date: str | None
     cut: tuple[str, ...] = ()
+    sent_sha256: str | None = None
 
     @property
     def received_at(self) -> datetime:
@@ -71,6 +77,12 @@ class TrafficRecord:
         return self.id.received_at
 
     def to_json(self) -> dict[str, object]:
+        """What an order for traffic data is given.
+
+        `sent_sha256` is not in it. It is the same in every mailbox that a message went to, and for
+        anybody who has the text at hand: it would say what a message says. `sha256` has our trace
+        in it, whose delivery id is in no traffic record.
+        """
         return {
             "id": str(self.id),
             "received_at": self.received_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -114,6 +126,7 @@ def describe(message: MessageId, envelope: Envelope, content: bytes) -> TrafficR
         cc=fields.get("cc"),
         date=fields.get("date"),
         cut=cut,
+        sent_sha256=envelope.sent_sha256,
     )
 
 
@@ -167,12 +180,14 @@ class _Stored(BaseModel):
     cc: str | None
     date: str | None
     cut: tuple[str, ...]
+    sent_sha256: Annotated[str | None, Field(pattern=r"^[0-9a-f]{64}$")] = None
 
 
 def write_record(record: TrafficRecord) -> bytes:
     """The record as it is sealed into the traffic frame."""
     fields: dict[str, Any] = record.to_json()
     del fields["received_at"]  # the id says it
+    fields["sent_sha256"] = record.sent_sha256
     return json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
 
 

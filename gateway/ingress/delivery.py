@@ -9,8 +9,9 @@ again: copies that became durable all the same are kept in mind (`Unacknowledged
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Final, final
 
@@ -28,6 +29,8 @@ from storage.located import Located
 from storage.traffic import Envelope
 
 _log: Final = structlog.get_logger("situs.ingress")
+# A digest takes about a millisecond per MiB: from here on it would hold up every other session.
+_LONG_ENOUGH_FOR_A_THREAD: Final = 1024 * 1024
 
 
 @final
@@ -44,7 +47,7 @@ Result = MessageId | Reply
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Delivery:
     """One message on its way to `recipients`; `message` is what the client sent, dots unstuffed."""
 
@@ -52,6 +55,7 @@ class Delivery:
     arrival: Arrival
     recipients: tuple[Recipient, ...]
     message: bytes
+    sent_sha256: str = field(init=False, default="")
 
     async def run(self) -> tuple[Result, ...]:
         """Stores a copy for each recipient; one result for each, in their order.
@@ -78,11 +82,15 @@ class Delivery:
             self.not_acknowledged(task.result())
 
     def _key(self, recipient: Recipient) -> bytes:
-        return delivery_key(self.arrival.sender, recipient.mailbox, self.message)
+        return delivery_key(self.arrival.sender, recipient.mailbox, self.sent_sha256)
 
     async def _deliver(self) -> tuple[Result, ...]:
         until = asyncio.get_running_loop().time() + self.reception.limits.store_timeout
         content = self.message
+        if len(content) < _LONG_ENOUGH_FOR_A_THREAD:
+            self.sent_sha256 = _digest(content)
+        else:
+            self.sent_sha256 = await asyncio.to_thread(_digest, content)
         if self.reception.check is not None:
             mailboxes = tuple(each.mailbox for each in self.recipients)
             verdict = await self.reception.check.look(self.arrival, mailboxes, content)
@@ -133,7 +141,12 @@ class Delivery:
             helo=arrival.helo,
             received_at=arrival.received_at,
             protocol=arrival.protocol,
+            sent_sha256=self.sent_sha256,
         )
+
+
+def _digest(message: bytes) -> str:
+    return hashlib.sha256(message).hexdigest()
 
 
 def where(error: BaseException) -> str:

@@ -5,8 +5,8 @@ peer left before its reply. The peer sends the same message again, and the copy 
 already counts: it is not stored a second time.
 
 This is one process's memory, of digests alone. A retry that reaches another process, or one whose
-250 was lost on the way, makes a second object; whoever builds the owner's view tells it by the
-same envelope and the same message under its trace.
+250 was lost on the way, makes a second object; whoever builds the owner's view tells it by the same
+sender, recipient and `sent_sha256` in the two traffic records.
 """
 
 from __future__ import annotations
@@ -20,11 +20,9 @@ from storage.identity import MessageId
 _REMEMBERED: Final = 50_000
 
 
-def delivery_key(sender: str, mailbox: str, content: bytes) -> bytes:
+def delivery_key(sender: str, mailbox: str, sent_sha256: str) -> bytes:
     """Names one delivery: the same envelope, and the same message as the client sent it."""
-    digest = hashlib.sha256(content)
-    digest.update(f"\0{sender}\0{mailbox}".encode())
-    return digest.digest()
+    return hashlib.sha256(f"{sent_sha256}\0{sender}\0{mailbox}".encode()).digest()
 
 
 @final

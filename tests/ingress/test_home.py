@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import smtplib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -135,6 +136,7 @@ async def test_the_corpus_comes_home_octet_for_octet(country: Country) -> None:
         assert without_trace(content) == mail.content, mail.name
         assert (record.sender, record.recipient) == (mail.sender, "aoife@example.ie")
         assert record.size == len(content)
+        assert record.sent_sha256 == hashlib.sha256(mail.content).hexdigest()
 
 
 async def test_one_message_to_three_regions_is_one_object_in_each(country: Country) -> None:

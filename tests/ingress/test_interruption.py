@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from dataclasses import replace
 
@@ -62,6 +63,21 @@ async def test_a_cancelled_session_does_not_cancel_what_it_stores(smtp: House) -
         await again.play(UP_TO_THE_REPLY)
         assert await again.line() == f"250 2.6.0 stored as {copy.id}"
     assert smtp.post.copies == [copy]
+
+
+async def test_a_delivery_sent_again_to_another_process_is_known_by_envelope_and_digest(
+    open_door: OpenDoor,
+) -> None:
+    """What one process has stored another one cannot know: whoever shows the mail must be able to tell."""
+    found = []
+    for each in (await open_door(), await open_door()):
+        async with await each.peer() as peer:
+            await peer.play(STORED)
+        (copy,) = each.post.copies
+        found.append((copy.envelope.sender, copy.envelope.recipient, copy.envelope.sent_sha256))
+    first, second = found
+    assert first == second
+    assert first[2] == hashlib.sha256(b"Subject: hello\r\n\r\n.a dot, then text\r\n").hexdigest()
 
 
 async def test_a_message_that_failed_for_one_recipient_is_stored_once_for_the_others(smtp: House) -> None:

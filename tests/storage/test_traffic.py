@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Final
 
 import pytest
@@ -56,6 +57,21 @@ def test_a_field_without_end_is_cut_and_says_so() -> None:
     record = describe(ID, envelope(), b"To: " + b"a@x," * 20_000 + b"\r\n\r\n")
     assert record.to is not None
     assert (len(record.to), record.cut) == (32_768, ("to",))
+
+
+def test_a_record_of_before_the_sent_digest_was_kept_still_opens() -> None:
+    sent = "a" * 64
+    record = describe(ID, replace(envelope(), sent_sha256=sent), b"From: a@x\r\n\r\nhello\r\n")
+    fields = json.loads(write_record(record))
+    assert fields.pop("sent_sha256") == sent
+    old = read_record("k", ID, json.dumps(fields).encode())
+    assert old == replace(record, sent_sha256=None)
+
+
+def test_the_sent_digest_goes_to_nobody_who_may_not_read_the_content() -> None:
+    """Whoever has a text at hand could tell by its digest in whose mailbox it lies."""
+    record = describe(ID, replace(envelope(), sent_sha256="a" * 64), b"")
+    assert "a" * 64 not in json.dumps(record.to_json())
 
 
 def test_a_record_that_is_none_is_named() -> None:
