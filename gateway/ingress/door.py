@@ -10,7 +10,7 @@ from typing import Final, final
 from gateway.ingress.dialect import Dialect
 from gateway.ingress.limits import ListenerSettings
 from gateway.ingress.reception import Reception
-from gateway.ingress.session import Session
+from gateway.ingress.session import PARTING, Session
 from gateway.ingress.tls import Certificate
 from gateway.ingress.visit import Visit
 from gateway.ingress.wire import Wire
@@ -87,7 +87,8 @@ class Door:
         """Lets in nobody more; what is in flight is finished, everything else gets 421.
 
         A session that waits for a command is told at once. One whose message is still coming in
-        has until there is just time enough left to store it. Ends within the stop timeout.
+        has until there is just time enough left to store it, and to tell the peer. Ends within the
+        stop timeout.
         """
         assert self._server is not None
         self._server.close()
@@ -96,19 +97,23 @@ class Door:
         limits = self._reception.limits
         for wire in self._wires:
             wire.stop()
-        await self._sessions_end(limits.stop_timeout - limits.store_timeout)
+        now = asyncio.get_running_loop().time()
+        spare = limits.stop_timeout - limits.store_timeout
+        telling = min(PARTING, spare / 2)
+        await self._sessions_end(now + spare - telling)
         for wire in self._wires:
             wire.stop(at_once=True)
-        await self._sessions_end(limits.store_timeout)
+        await self._sessions_end(now + limits.stop_timeout - telling / 2)
         for wire in self._wires:
             if wire.task is not None:
                 wire.task.cancel()
-        await self._sessions_end(1.0)
+        await self._sessions_end(now + limits.stop_timeout)
 
-    async def _sessions_end(self, seconds: float) -> None:
+    async def _sessions_end(self, until: float) -> None:
+        """Waits for the sessions that are there, no longer than until that time of the loop."""
         tasks = [wire.task for wire in self._wires if wire.task is not None]
         if tasks:
-            await asyncio.wait(tasks, timeout=seconds)
+            await asyncio.wait(tasks, timeout=max(0.0, until - asyncio.get_running_loop().time()))
 
 
 _BACKLOG: Final = 1_024

@@ -26,7 +26,7 @@ from gateway.ingress.visit import Ended, Visit
 from gateway.ingress.wire import Disconnected, Stopping, TimedOut
 
 _log: Final = structlog.get_logger("situs.ingress")
-_PARTING: Final = 2.0  # seconds that a peer gets to read why the session ends
+PARTING: Final = 2.0  # seconds that a peer gets to read why the session ends
 
 
 @final
@@ -82,7 +82,7 @@ class Session:
         self._visit.reply(reply)
         self._visit.record.write(f"{reply.code} {reply.status}")
         if linger:
-            await self._wire.part(_PARTING)
+            await self._wire.part(PARTING)
 
     # -- arriving
 

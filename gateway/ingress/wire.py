@@ -65,7 +65,8 @@ class Wire(asyncio.BufferedProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._block = COMMAND_BLOCK
         self._reading = True
-        self._writable = asyncio.Event()
+        self._full = False  # the peer takes less than we have for it
+        self._writable = asyncio.Event()  # not full, or not to be waited for
         self._writable.set()
 
     @property
@@ -118,15 +119,18 @@ class Wire(asyncio.BufferedProtocol):
 
     def connection_lost(self, _reason: Exception | None) -> None:
         self.gone = True
+        self._full = False
         self._writable.set()
         self._wake(Disconnected())
         if self._timer is not None:
             self._timer.cancel()
 
     def pause_writing(self) -> None:
+        self._full = True
         self._writable.clear()
 
     def resume_writing(self) -> None:
+        self._full = False
         self._writable.set()
 
     # -- what the session calls
@@ -155,16 +159,23 @@ class Wire(asyncio.BufferedProtocol):
         self._out.append(data)
 
     async def flush(self, seconds: float) -> None:
-        """Hands on what is due. A peer that takes no replies is TimedOut: it fills no memory of ours."""
+        """Hands on what is due. A peer that takes no replies is TimedOut: it fills no memory of ours.
+
+        Raises Stopping for such a peer when the server stops: what is due to it has been handed on.
+        """
         if self._out:
             self._send(self._encrypted(self._out[0] if len(self._out) == 1 else b"".join(self._out)))
             self._out.clear()
-        if not self._writable.is_set():
+        if not self._full:
+            return
+        if not self._stopping:
             try:
                 async with asyncio.timeout(seconds):
                     await self._writable.wait()
             except TimeoutError:
                 raise TimedOut from None
+        if self._full:
+            raise Stopping(idle=False)
 
     async def start_tls(self, context: ssl.SSLContext, seconds: float) -> None:
         """Takes what is in `buffer` as the beginning of the handshake. Raises Disconnected, TimedOut."""
@@ -184,11 +195,15 @@ class Wire(asyncio.BufferedProtocol):
             self._send(pump.due())  # the last flight, or the alert that says what is wrong
 
     def stop(self, *, at_once: bool = False) -> None:
-        """A session that waits for a command gets Stopping; `at_once`, one that waits for anything."""
+        """A session that waits for a command, or for its peer to take replies, gets Stopping.
+
+        `at_once`: one that waits for anything.
+        """
         self._stopping = True
         self._stopping_at_once = at_once
         if self._idle or at_once:
             self._wake(Stopping(idle=self._idle))
+        self._writable.set()  # who waits for a peer to take its replies waits no longer
 
     async def part(self, seconds: float) -> None:
         """Sends what is due, and listens on a little without hearing.
@@ -196,7 +211,7 @@ class Wire(asyncio.BufferedProtocol):
         Closing a socket that holds unread octets resets it, and a peer that was still sending
         would never see the reply that says why.
         """
-        with suppress(Disconnected, TimedOut, OSError):  # shutting down a socket whose peer has left
+        with suppress(Disconnected, TimedOut, Stopping, OSError):  # shutting down a socket whose peer has left
             await self.flush(seconds)
             self._send(self._farewell())
             if not self._is_lost():

@@ -150,6 +150,38 @@ async def test_a_stop_does_not_wait_for_a_slow_sender_longer_than_it_may(open_do
         assert time.monotonic() - began < 2
 
 
+async def test_a_stop_does_not_wait_for_a_peer_that_takes_no_replies(open_door: OpenDoor) -> None:
+    """It is at the end of its patience with a full socket, not with a command: nothing wakes that but us."""
+    house = await open_door(limits=replace(SMALL, commands=10**9, store_timeout=0.5, stop_timeout=30.0))
+    reader, writer = await asyncio.open_connection("127.0.0.1", house.door.port, limit=1024)
+    await reader.readline()
+    (wire,) = house.door._wires
+    writer.write(b"NOOP\r\n" * 100_000)
+    async with asyncio.timeout(20):
+        while not wire._full:
+            writer.write(b"NOOP\r\n" * 20_000)
+            await asyncio.sleep(0.01)
+    began = time.monotonic()
+    await house.door.close()
+    assert time.monotonic() - began < 5
+    writer.transport.abort()
+
+
+async def test_a_stop_ends_in_its_time_whatever_the_sessions_do(open_door: OpenDoor) -> None:
+    """A store that takes all the time it has, and a peer that goes on sending, unread, behind it."""
+    house = await open_door(limits=replace(SMALL, store_timeout=1.0, stop_timeout=1.5))
+    house.post.stalled.add(IRELAND)
+    async with await house.peer() as peer:
+        await peer.play(UP_TO_THE_DATA)
+        stop = asyncio.create_task(house.door.close())
+        began = time.monotonic()
+        await asyncio.sleep(0.1)  # the door is stopping when the message ends
+        await peer.send(b"x\r\n.\r\n" + b"NOOP\r\n" * 1_000)
+        await stop
+        assert time.monotonic() - began < 1.6
+        assert (await peer.line()).startswith("451 4.3.2 ")
+
+
 async def test_one_session_does_not_wait_for_another(smtp: House) -> None:
     """A stalled region holds up its own mail and no other's."""
     smtp.post.stalled.add(IRELAND)
