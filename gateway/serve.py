@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -30,10 +30,12 @@ from gateway.ingress.tls import BadCertificate
 from gateway.keeping import keeping
 from gateway.lmtp import serve_lmtp
 from gateway.post import RegionalPost
+from gateway.shared_figures import are_shared
 from gateway.smtp import serve_smtp
 from storage.errors import StorageError
 
 _MEND_EVERY: Final = 5.0  # seconds between looks for regions that miss a directory record
+_TELL_EVERY: Final = 1.0  # seconds between what a worker says of its memory
 
 _log: Final = structlog.get_logger("situs.serve")
 
@@ -86,6 +88,8 @@ async def open_doors(
             check=await _content_check(stack, config),
             registry=registry,
         )
+        if are_shared():
+            await stack.enter_async_context(_telling_memory(reception))
         opened: list[Door] = []
         stack.push_async_callback(_close_all, opened)
         for name, settings, serve, bound in (
@@ -175,7 +179,27 @@ async def _mending(house: House) -> AsyncIterator[None]:
                 _log.info("directory.mend_later", reason=type(error).__name__)
             await asyncio.sleep(_MEND_EVERY)
 
-    task = asyncio.create_task(mend(), name="directory mending")
+    async with _running(mend(), "directory mending"):
+        yield
+
+
+@asynccontextmanager
+async def _telling_memory(reception: Reception) -> AsyncIterator[None]:
+    """A worker that is not asked itself says now and then how much mail it has in flight."""
+
+    async def tell() -> None:
+        while True:
+            reception.metrics.memory.set(reception.memory.in_flight)
+            await asyncio.sleep(_TELL_EVERY)
+
+    async with _running(tell(), "memory figure"):
+        yield
+
+
+@asynccontextmanager
+async def _running(work: Coroutine[None, None, None], name: str) -> AsyncIterator[None]:
+    """A task for as long as the context lasts."""
+    task = asyncio.create_task(work, name=name)
     try:
         yield
     finally:

@@ -19,6 +19,7 @@ from typing import Final, final
 import structlog
 
 from gateway.config import Config, ConfigError
+from gateway.shared_figures import SharedFigures
 
 # A worker that died sooner after its start is not replaced at once: a crash loop must not eat a core.
 _SETTLED_AFTER: Final = 5.0  # seconds
@@ -49,6 +50,7 @@ class Supervisor:
         self._alive: Final[dict[int, asyncio.subprocess.Process]] = {}
         self._ready = 0
         self._unix: Final = _bind_unix(config)
+        self._figures: Final = SharedFigures()
 
     async def run(self) -> None:
         """Keeps the workers alive until SIGTERM or SIGINT. Raises WorkersFailed."""
@@ -63,6 +65,7 @@ class Supervisor:
             raise failed.exceptions[0] from None
         finally:
             self._close_unix()
+            self._figures.remove()
 
     def _stop(self) -> None:
         notify("STOPPING=1")
@@ -90,7 +93,10 @@ class Supervisor:
         """One worker's life, from its start to its end."""
         reading, writing = os.pipe()
         worker = await asyncio.create_subprocess_exec(
-            *self._command(writing), pass_fds=[writing, *self._inherited()], stdin=asyncio.subprocess.DEVNULL
+            *self._command(writing),
+            pass_fds=[writing, *self._inherited()],
+            stdin=asyncio.subprocess.DEVNULL,
+            env=self._figures.environment,
         )
         os.close(writing)
         self._alive[number] = worker
@@ -107,6 +113,7 @@ class Supervisor:
         finally:
             await told
             self._alive.pop(number, None)
+            self._figures.ended(worker.pid)
 
     async def _hear(self, reading: int, number: int) -> None:
         """The pipe has one octet when the worker's doors are open, and ends when the worker does."""

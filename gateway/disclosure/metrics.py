@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Final, final
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from gateway.disclosure.models import Status
+from gateway.shared_figures import prometheus_text
 from policy.geography import RegionCode
 from storage.audit.entry import Entry
 
@@ -29,14 +30,20 @@ class Metrics:
             ("region", "event", "outcome"),
             registry=self._registry,
         )
+        # Workers read these from the same bucket: the latest to have looked is right, not their sum.
         self._disclosures: Final = Gauge(
-            "situs_disclosures", "Disclosures by status.", ("region", "status"), registry=self._registry
+            "situs_disclosures",
+            "Disclosures by status.",
+            ("region", "status"),
+            registry=self._registry,
+            multiprocess_mode="livemostrecent",
         )
         self._clocks: Final = Gauge(
             "situs_disclosures_due",
             "Open disclosures whose deadline is near or past.",
             ("region", "clock"),
             registry=self._registry,
+            multiprocess_mode="livemostrecent",
         )
         self._answers: Final = Histogram(
             "situs_http_seconds",
@@ -60,7 +67,7 @@ class Metrics:
         self._answers.labels(known, route, str(status)).observe(seconds)
 
     def text(self) -> bytes:
-        return generate_latest(self._registry)
+        return prometheus_text(self._registry)
 
 
 METRICS: Final = web.AppKey("metrics", Metrics)

@@ -45,7 +45,16 @@ class IngressMetrics:
             buckets=_SECONDS,
             registry=registry,
         )
-        self.sessions: Final = Gauge("situs_ingress_sessions", "Open sessions.", ["door"], registry=registry)
+        self.sessions: Final = Gauge(
+            "situs_ingress_sessions",
+            "Open sessions.",
+            ["door"],
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
         self.memory: Final = Gauge(
-            "situs_ingress_memory_bytes", "Mail in flight, as charged.", registry=registry
+            "situs_ingress_memory_bytes",
+            "Mail in flight, as charged.",
+            registry=registry,
+            multiprocess_mode="livesum",
         )

@@ -17,6 +17,7 @@ from gateway.ingress.screening import ContentCheck
 from gateway.ingress.unacknowledged import Unacknowledged
 from gateway.ingress.wire import MESSAGE_BLOCK
 from gateway.post import Post
+from gateway.shared_figures import are_shared
 from policy.address import Address
 from storage.identity import utc_now
 
@@ -50,7 +51,8 @@ class Reception:
         self.memory: Final = Memory(limits)
         self.admission: Final = Admission(limits)
         self.metrics: Final = IngressMetrics(registry or CollectorRegistry())
-        self.metrics.memory.set_function(lambda: self.memory.in_flight)
+        if not are_shared():  # a function answers for its own process alone
+            self.metrics.memory.set_function(lambda: self.memory.in_flight)
         # See `Wire`: one for all the connections of a process.
         self.landing: Final = memoryview(bytearray(MESSAGE_BLOCK))
         self.unacknowledged: Final = Unacknowledged()

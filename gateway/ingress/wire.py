@@ -211,7 +211,8 @@ class Wire(asyncio.BufferedProtocol):
         Closing a socket that holds unread octets resets it, and a peer that was still sending
         would never see the reply that says why.
         """
-        with suppress(Disconnected, TimedOut, Stopping, OSError):  # shutting down a socket whose peer has left
+        # OSError: shutting down a socket whose peer has left.
+        with suppress(Disconnected, TimedOut, Stopping, OSError):
             await self.flush(seconds)
             self._send(self._farewell())
             if not self._is_lost():

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
-import smtplib
 import socket
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from queue import Queue
-from threading import Thread
-from typing import Any
 
-import psutil
 import pytest
 
-from gateway.demo.card import Card
-from tests.gateway.demos import SITUS, RunningDemo, running_demo, situs
+from tests.gateway.demos import RunningDemo, running_demo, situs
+from tests.gateway.servers import free_port, serving
 
 
 @pytest.fixture(scope="module")
@@ -26,59 +19,6 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDemo]:
     """Its own doors are not used: it gives the regions that the workers serve."""
     with running_demo(tmp_path_factory.mktemp("workers") / "state") as running:
         yield running
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
-
-
-class RunningServer:
-    def __init__(self, process: subprocess.Popen[str], smtp: int, gateway: int, unix: Path) -> None:
-        self.process, self.smtp, self.gateway, self.unix = process, smtp, gateway, unix
-        self._lines: Queue[dict[str, Any]] = Queue()
-        Thread(target=self._read, daemon=True).start()
-
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self._lines.put(json.loads(line))
-
-    def hear(self, event: str) -> dict[str, Any]:
-        """The next log line of that event."""
-        while (line := self._lines.get(timeout=60))["event"] != event:
-            pass
-        return line
-
-    def workers(self) -> set[psutil.Process]:
-        return set(psutil.Process(self.process.pid).children())
-
-    def send(self, card: Card) -> None:
-        with smtplib.SMTP("127.0.0.1", self.smtp, timeout=30) as client:
-            client.sendmail("a@b.example", [card.accounts[0].address], b"Subject: x\r\n\r\nx\r\n")
-
-
-@contextmanager
-def serving(card: Card, directory: Path, *options: str) -> Iterator[RunningServer]:
-    smtp, lmtp, gateway, unix = free_port(), free_port(), free_port(), directory / "lmtp.sock"
-    config = Path(card.config).read_text()
-    for door, address in (("smtp", smtp), ("lmtp", lmtp)):
-        config = re.sub(rf"(\[{door}\]\nlisten = )\[.*\]", rf'\1["127.0.0.1:{address}"]', config)
-    config = config.replace("[lmtp]", f'[lmtp]\nunix = "{unix}"')
-    config = re.sub(r'(\[gateway\]\nlisten = )".*"', rf'\1"127.0.0.1:{gateway}"', config)
-    path = Path(card.config).with_name(f"{directory.name}.toml")
-    path.write_text(config)
-    process = subprocess.Popen(
-        [*SITUS, "serve", "--config", str(path), *options], stderr=subprocess.PIPE, text=True
-    )
-    try:
-        yield RunningServer(process, smtp, gateway, unix)
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            process.wait(45)
 
 
 def test_workers_share_the_ports_and_a_dead_one_is_replaced(demo: RunningDemo, tmp_path: Path) -> None:
@@ -103,6 +43,52 @@ def test_workers_share_the_ports_and_a_dead_one_is_replaced(demo: RunningDemo, t
         assert server.process.wait(45) == 0
         assert not [worker for worker in after if worker.is_running()]
         assert not server.unix.exists()
+
+
+def test_any_worker_tells_the_figures_of_all(
+    demo: RunningDemo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    accepted = "situs_ingress_messages_accepted_total"
+    with serving(demo.card, tmp_path, "--workers", "2") as server, ExitStack() as sessions:
+        for _ in range(2):
+            server.hear("worker serves")
+        for _ in range(8):
+            server.send(demo.card)
+        assert [server.figure(accepted, door="smtp") for _ in range(8)] == [8.0] * 8
+        clients = [
+            sessions.enter_context(socket.create_connection(("127.0.0.1", server.smtp))) for _ in range(16)
+        ]
+        for client in clients:
+            client.settimeout(30)
+            assert client.recv(100).startswith(b"220 ")
+        assert [server.figure("situs_ingress_sessions", door="smtp") for _ in range(8)] == [16.0] * 8
+
+        # A worker that dies takes its sessions with it, and nothing of what it has counted.
+        next(iter(server.workers())).kill()
+        server.hear("worker ended, another follows")
+        server.hear("worker serves")
+        left = sum(is_alive(client) for client in clients)
+        assert left < 16
+        assert [server.figure("situs_ingress_sessions", door="smtp") for _ in range(8)] == [left] * 8
+        assert [server.figure(accepted, door="smtp") for _ in range(8)] == [8.0] * 8
+
+        (figures,) = tmp_path.glob("situs-figures-*")
+        assert figures.stat().st_mode & 0o077 == 0
+        octets = b"".join(file.read_bytes() for file in figures.iterdir())
+        local, _, domain = demo.card.accounts[0].address.partition("@")
+        for personal in (local, domain, "b.example", "127.0.0.1"):
+            assert personal.encode() not in octets
+    assert not list(tmp_path.glob("situs-figures-*"))
+
+
+def is_alive(client: socket.socket) -> bool:
+    """Whether the session at the other end still answers."""
+    try:
+        client.sendall(b"NOOP\r\n")
+        return client.recv(100).startswith(b"250 ")
+    except OSError:
+        return False
 
 
 def test_ready_is_told_to_systemd_when_all_workers_serve(
