@@ -11,6 +11,7 @@ import socket
 from gateway.ingress.dialect import LMTP
 from gateway.ingress.door import Door
 from gateway.ingress.limits import ListenerSettings
+from gateway.ingress.mail_door import open_mail_door
 from gateway.ingress.reception import Reception
 
 
@@ -18,4 +19,4 @@ async def serve_lmtp(
     listener: ListenerSettings, reception: Reception, *, sock: socket.socket | None = None
 ) -> Door:
     """Opens the door. Raises OSError where the address is taken, and BadCertificate."""
-    return await Door.open(reception, LMTP, listener, sock)
+    return await open_mail_door(reception, LMTP, listener, sock)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Protocol, final
 
+from gateway.bell import Bells
 from policy.address import Address
 from storage import mailbox
 from storage.identity import MessageId
@@ -34,8 +35,10 @@ class Post(Protocol):
 class RegionalPost:
     """The post over the regions' buckets. Holds no key that could open what it stores."""
 
-    def __init__(self, directory: Lookup) -> None:
+    def __init__(self, directory: Lookup, bells: Bells | None = None) -> None:
+        """`bells`: where the owners' sessions of this process listen for new mail."""
         self._directory: Final = directory
+        self._bells: Final = bells
 
     async def locate(self, address: Address) -> Located:
         """See Post."""
@@ -49,4 +52,7 @@ class RegionalPost:
         """
         located = await self._directory.locate(Address.parse(envelope.recipient))
         home = self._directory.ground.home(located)
-        return await mailbox.append(home, located, envelope, content)
+        message = await mailbox.append(home, located, envelope, content)
+        if self._bells is not None:
+            self._bells.ring(located.account)
+        return message

@@ -7,6 +7,7 @@ import socket
 from gateway.ingress.dialect import SMTP
 from gateway.ingress.door import Door
 from gateway.ingress.limits import ListenerSettings
+from gateway.ingress.mail_door import open_mail_door
 from gateway.ingress.reception import Reception
 
 
@@ -14,4 +15,4 @@ async def serve_smtp(
     listener: ListenerSettings, reception: Reception, *, sock: socket.socket | None = None
 ) -> Door:
     """Opens the door. Raises OSError where the address is taken, and BadCertificate."""
-    return await Door.open(reception, SMTP, listener, sock)
+    return await open_mail_door(reception, SMTP, listener, sock)

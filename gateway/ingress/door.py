@@ -4,32 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final, final
 
-from gateway.ingress.dialect import Dialect
-from gateway.ingress.limits import ListenerSettings
-from gateway.ingress.reception import Reception
-from gateway.ingress.session import PARTING, Session
+from gateway.ingress.limits import Limits, ListenerSettings
+from gateway.ingress.session import PARTING
 from gateway.ingress.tls import Certificate
-from gateway.ingress.visit import Visit
 from gateway.ingress.wire import Wire
+
+Live = Callable[[Wire, Certificate | None], Awaitable[None]]
 
 
 @final
 class Door:
-    """An open listener. `close` ends it within the stop timeout."""
+    """An open listener. `close` ends it within the stop timeout.
+
+    `live` is a whole session on one wire; `landing` is where the event loop puts what it reads (see `Wire`).
+    """
 
     def __init__(
-        self,
-        reception: Reception,
-        dialect: Dialect,
-        settings: ListenerSettings,
-        certificate: Certificate | None,
+        self, live: Live, landing: memoryview, limits: Limits, certificate: Certificate | None
     ) -> None:
-        self._reception: Final = reception
-        self._dialect: Final = dialect
-        self._settings: Final = settings
+        self._session: Final = live
+        self._landing: Final = landing
+        self._limits: Final = limits
         self._certificate: Final = certificate
         self._wires: Final[set[Wire]] = set()
         self._server: asyncio.Server | None = None
@@ -40,8 +39,9 @@ class Door:
     @classmethod
     async def open(
         cls,
-        reception: Reception,
-        dialect: Dialect,
+        live: Live,
+        landing: memoryview,
+        limits: Limits,
         settings: ListenerSettings,
         sock: socket.socket | None = None,
     ) -> Door:
@@ -50,7 +50,7 @@ class Door:
         Raises OSError where the address is not to be had, and BadCertificate.
         """
         certificate = Certificate(settings.certificate) if settings.certificate is not None else None
-        door = cls(reception, dialect, settings, certificate)
+        door = cls(live, landing, limits, certificate)
         loop = asyncio.get_running_loop()
         if sock is not None:
             create = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
@@ -72,19 +72,18 @@ class Door:
         return door
 
     def _enter(self) -> Wire:
-        wire = Wire(self._live, self._reception.landing)
+        wire = Wire(self._live, self._landing)
         self._wires.add(wire)
         return wire
 
     async def _live(self, wire: Wire) -> None:
         try:
-            visit = Visit(self._reception, self._dialect, self._settings, wire)
-            await Session(visit, self._certificate).run()
+            await self._session(wire, self._certificate)
         finally:
             self._wires.discard(wire)
 
     async def close(self) -> None:
-        """Lets in nobody more; what is in flight is finished, everything else gets 421.
+        """Lets in nobody more; what is in flight is finished, everything else is told to come again.
 
         A session that waits for a command is told at once. One whose message is still coming in
         has until there is just time enough left to store it, and to tell the peer. Ends within the
@@ -94,7 +93,7 @@ class Door:
         self._server.close()
         if self._own_socket is not None:
             self._own_socket.unlink(missing_ok=True)
-        limits = self._reception.limits
+        limits = self._limits
         for wire in self._wires:
             wire.stop()
         now = asyncio.get_running_loop().time()
