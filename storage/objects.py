@@ -82,9 +82,10 @@ class Bucket:
         """Write an object that must not exist yet.
 
         `legal_hold` writes it with S3 Object Lock's legal hold already on. `fresh_key` promises
-        that nobody else can be writing this key (it ends in a UUID made for this call): an
-        ambiguous attempt is then known for one's own without reading back, which an ingress
-        process has no right to do.
+        that nobody else can be writing this key (it ends in a UUID made for this call): then the
+        first attempt asks for nothing, which spares the engine a lock and a look, and only those
+        that follow an ambiguous one are conditional. What they find is known for one's own without
+        reading back, which an ingress process has no right to do.
 
         Raises AlreadyExists, and whatever `get` raises but NotFound. Two racers with the same
         bytes could both believe to have won only if one of them lost its answer: put something
@@ -137,7 +138,7 @@ class Bucket:
 
         await self._within("DELETE", key, self._repeated("DELETE", key, attempt))
 
-    async def list(self, prefix: str, *, start_after: str | None = None) -> AsyncIterator[Listed]:
+    async def list(self, prefix: str, *, start_after: str | None = None) -> AsyncGenerator[Listed]:
         """The objects under the folder `prefix` ("" for all) in byte order, a page in memory at a time.
 
         `start_after` is a key, excluded. A page that fails is asked for again from where the
@@ -179,13 +180,14 @@ class Bucket:
     async def _conditional(
         self, store: S3Store, key: str, body: bytes, expected: ETag | None, fresh_key: bool
     ) -> ETag:
-        mode: PutMode = "create" if expected is None else {"e_tag": expected}
+        condition: PutMode = "create" if expected is None else {"e_tag": expected}
         unanswered = False  # has an attempt of this call perhaps taken effect?
 
         async def attempt() -> ETag | None:
             nonlocal unanswered
+            mode: PutMode = condition if unanswered or not fresh_key else "overwrite"
             try:
-                return _etag(await store.put_async(_checked(key), body, mode=mode))
+                return _etag(await store.put_async(_checked(key), body, mode=mode, use_multipart=False))
             except EngineError as error:
                 meaning = verdict(error)
                 if meaning is Verdict.TAKEN:

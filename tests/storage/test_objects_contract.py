@@ -18,6 +18,7 @@ from storage.control import error_code, s3_client
 from storage.errors import AlreadyExists, Conflict, Forbidden, NotFound, Rejected, Unavailable
 from storage.objects import Bucket
 from storage.region import RegionStore
+from storage.versions import Versions
 from tests.engines import EngineKind
 from tests.faults import Fault, FaultProxy, Moment, Request
 
@@ -209,11 +210,14 @@ async def test_a_region_that_stalls_keeps_no_other_waiting(
 async def test_a_fresh_key_is_known_for_ones_own_without_reading(
     region: RegionStore, proxy: FaultProxy, moment: Moment, at: str
 ) -> None:
-    """An ingress process may put and never read."""
+    """An ingress process may put and never read; what it sends again makes no second version."""
     proxy.fail(Fault.RESET, moment, when=is_put)
     await through(proxy, region).put_if_absent(f"{at}/fresh", b"mine", fresh_key=True)
     assert {request.method for request in proxy.requests} == {"PUT"}
+    assert [request.headers.get("if-none-match") for request in proxy.requests] == [None, "*"]
     assert (await region.mail.get(f"{at}/fresh")).body == b"mine"
+    with Versions(region) as versions:
+        assert len(await versions.of(f"{at}/fresh")) == 1
 
 
 async def test_a_412_on_somebody_elses_object_stays_a_412_after_a_lost_answer(
