@@ -13,7 +13,8 @@ too, so that the report says what has become of it. Nothing is opened or changed
 page of a listing, the homes of the accounts and the strays that are listed, never the objects.
 
 What was written while the walk went on can look out of place (an account that was not there when
-the directory was read), so the directory is read again before a stray is called one.
+the directory was read), so the directory is read again before a stray is called one. What lies in two
+regions because its mailbox is on its way between them is named as moving, by the record of the move.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ from storage.in_order import in_order
 from storage.keyring import Keyholder, Keyring
 from storage.keyservice import wrapped_by
 from storage.layout import NoPlace, is_in_audit_layout, place_of
+from storage.moving import Move
 from storage.objects import PAGE, Bucket
+from storage.passages import MoveOf, nobody_moves
 from storage.proof import Check, checks, open_key_service
 from storage.settings import RegionSettings
 
@@ -73,6 +76,15 @@ class Stray:
 
 
 @final
+@dataclass(frozen=True, slots=True)
+class OnItsWay:
+    """A mailbox between two homes: by which move, and how many versions lie where it is not at home."""
+
+    move: Move
+    versions: int
+
+
+@final
 @dataclass(slots=True)
 class Walk:
     """How one region's walk stands, and in the end what it found."""
@@ -84,6 +96,7 @@ class Walk:
     keyrings: int = 0
     stray_count: int = 0
     strays: list[Stray] = field(default_factory=list)  # the first MOST_LISTED
+    moving: list[OnItsWay] = field(default_factory=list)
 
     @property
     def at_home(self) -> bool:
@@ -121,7 +134,12 @@ class FenceWalk:
         self._examples = 0
         self._walk: Final = Walk(settings)
 
-    async def run(self, homes: HomeOf, read_homes_again: Callable[[], Awaitable[HomeOf]]) -> Walk:
+    async def run(
+        self,
+        homes: HomeOf,
+        read_homes_again: Callable[[], Awaitable[HomeOf]],
+        moves: MoveOf = nobody_moves,
+    ) -> Walk:
         """Raises Unavailable, Forbidden, Rejected where the region cannot be walked to the end."""
         settings, walk = self._settings, self._walk
         walk.checks = await asyncio.to_thread(lambda: tuple(checks(settings, self._deployment)))
@@ -132,7 +150,7 @@ class FenceWalk:
         if f"audit_bucket {settings.audit_bucket}: exists" not in lacking:
             await self._walk_audit()
         if self._suspects:
-            await self._judge(await read_homes_again())
+            await self._judge(await read_homes_again(), moves)
         return walk
 
     async def _walk_mail(self, homes: HomeOf) -> None:
@@ -210,9 +228,16 @@ class FenceWalk:
                 kind, detail = StrayKind.HOMED_ELSEWHERE, f"account {account} is at home in {home}"
             suspect.examples.append(Stray(self._settings.bucket, key, version, kind, detail))
 
-    async def _judge(self, homes: HomeOf) -> None:
+    async def _judge(self, homes: HomeOf, moves: MoveOf) -> None:
+        here = self._settings.region.code
         for account, suspect in self._suspects.items():
-            if homes(account) != self._settings.region.code:
+            home = homes(account)
+            if home == here:
+                continue
+            move = await moves(account, frozenset({here, home})) if home is not None else None
+            if move is not None:
+                self._walk.moving.append(OnItsWay(move, suspect.count))
+            else:
                 self._walk.add(suspect.examples, suspect.count)
 
     async def _pages(self, bucket: str) -> AsyncIterator[ListObjectVersionsOutputTypeDef]:

@@ -31,6 +31,7 @@ from storage.fence import Progress as Tick
 from storage.homes import Homes
 from storage.identity import utc_now
 from storage.objects import Bucket
+from storage.passages import Passages
 
 # The first line of the signed text. It can be no checkpoint's, whose first line is a log's name.
 REPORT_TYPE: Final = "situs fence report v1"
@@ -48,9 +49,10 @@ def fence() -> None:
 def verify(regions: tuple[str, ...], json_: bool, config: Config) -> None:
     """Prove that each object lies under an account whose home this is.
 
-    Walks every version of every object. Exit status 1 if anything is out of place, or a region's
-    fence does not hold; 75 if a region cannot be walked to the end. The report is signed with the
-    key of each region's audit log.
+    Walks every version of every object. What lies in two regions because its mailbox is being moved
+    is named as moving. Exit status 1 if anything is out of place, or a region's fence does not hold;
+    75 if a region cannot be walked to the end. The report is signed with the key of each region's
+    audit log.
     """
     codes = [configured(config, text) for text in regions] or list(config.regions)
     started = utc_now()
@@ -79,7 +81,8 @@ async def _walk(config: Config, codes: Sequence[RegionCode]) -> tuple[Homes, lis
         homes = await Homes.read(bucket, key, read)
         walks = [FenceWalk(config.regions[code], config.deployment, tick) for code in codes]
         again = _Again(bucket, key)
-        return homes, list(await asyncio.gather(*(walk.run(homes, again.read) for walk in walks)))
+        moves = Passages(list(config.regions.values()))
+        return homes, list(await asyncio.gather(*(walk.run(homes, again.read, moves) for walk in walks)))
 
 
 class _Again:
@@ -137,6 +140,12 @@ def _show(walks: Sequence[Walk]) -> None:
                 click.echo(f"{code}: {check.name}: {check.detail}")
         for stray in walk.strays:
             click.echo(f"{code}: {stray.bucket}/{stray.key}: {stray.kind}: {stray.detail}")
+        for one in walk.moving:
+            move = one.move
+            click.echo(
+                f"{code}: account {move.account}: moving from {move.leaves} to {move.goes_to} since "
+                f"{move.begun:%Y-%m-%d %H:%M} ({move.phase}): {one.versions:,} versions here"
+            )
         if walk.stray_count > len(walk.strays):
             click.echo(f"{code}: and {walk.stray_count - len(walk.strays):,} more")
 
@@ -179,5 +188,16 @@ def _region(walk: Walk) -> dict[str, object]:
                 "detail": stray.detail,
             }
             for stray in walk.strays
+        ],
+        "moving": [
+            {
+                "account": str(one.move.account),
+                "leaves": str(one.move.leaves),
+                "goes_to": str(one.move.goes_to),
+                "phase": str(one.move.phase),
+                "begun": one.move.begun.isoformat(),
+                "versions": one.versions,
+            }
+            for one in walk.moving
         ],
     }
