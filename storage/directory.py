@@ -51,6 +51,7 @@ from storage.located import AccountStatus, Located
 from storage.lookup import Lookup
 from storage.objects import ETag
 from storage.region import Ground, RegionStore
+from storage.unheld import Unheld
 
 _PATIENCE: Final = timedelta(seconds=60)
 _ACCOUNTS_AT_ONCE: Final = 16
@@ -118,9 +119,18 @@ class Directory(Lookup):
         """Take mail again; a closed account may be opened again too."""
         return await self._set_status(address, AccountStatus.ACTIVE)
 
-    async def close(self, address: Address) -> Account:
-        """Take no mail any more. What is stored stays, until retention or erasure decides."""
-        return await self._set_status(address, AccountStatus.CLOSED)
+    async def close(self, address: Address, unheld: Unheld) -> Account:
+        """Take no mail any more. What is stored stays, until retention or erasure decides.
+
+        Raises Conflict for another account's proof, or one from a region that it has left.
+        """
+
+        def closed(record: AccountRecord) -> AccountRecord:
+            if (record.account, record.home) != (unheld.account, unheld.region):
+                raise Conflict(f"accounts/{unheld.account}")
+            return record.model_copy(update={"status": AccountStatus.CLOSED})
+
+        return await self._amend(address, closed)
 
     async def rotate(self, address: Address) -> Account:
         """New mail is sealed to new keys from now on (an ingress process notices within

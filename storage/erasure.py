@@ -30,19 +30,20 @@ from datetime import UTC, datetime
 from typing import Final, final
 
 from policy.address import Address
-from policy.hold import ACCOUNT_ITSELF, HoldId, Mailbox, forbidding
+from policy.hold import Mailbox
 from storage.audit.entry import Entry, Event
 from storage.audit.note import Note, NoteError, Signer, VerifierKey
 from storage.contents import stored_messages
 from storage.deletion import BATCH, Candidate, Deletions, Eraser
 from storage.errors import Corrupt, NotFound
-from storage.holds import Held, HoldRegister
+from storage.holds import HoldRegister
 from storage.identity import AccountId
 from storage.keyring import Keyholder
 from storage.layout import ACCOUNT_FOLDERS
 from storage.lookup import LOCATED_FOR
 from storage.mailboxes import mailbox_of
 from storage.region import RegionStore
+from storage.unheld import refuse, refuse_if_held
 from storage.vault import Vault
 
 # Folders that are read message by message, and the intents of this very erasure.
@@ -85,37 +86,6 @@ class Certificate:
         """Raises NoteError unless the region's log key signed exactly this text."""
         if key not in Note.parse(self.note).verified_by([key]):
             raise NoteError(f"the certificate carries no signature of {key.name!r}")
-
-
-async def refuse_if_held(register: HoldRegister, mailbox: Mailbox, what: str, operator: str) -> None:
-    """Refuse to close, erase or move an account of which a hold keeps anything; the refusal is logged.
-
-    Raises Held with the holds' references; Corrupt, Unavailable where the register cannot be read.
-    """
-    account = AccountId.parse(mailbox.account)
-    holds = await register.on(account)
-    forbid = forbidding(holds, mailbox, ACCOUNT_ITSELF, register.clock())
-    if forbid:
-        await refuse(register, account, what, operator, tuple(hold.id for hold in forbid))
-
-
-async def refuse(
-    register: HoldRegister, account: AccountId, what: str, operator: str, holds: tuple[HoldId, ...]
-) -> None:
-    """Log that a deletion was refused, one entry for each hold that forbade it. Always raises Held."""
-    for hold in holds:
-        await register.log.append(
-            Entry(
-                time=register.clock(),
-                event=Event.DELETION_REFUSED,
-                region=register.versions.region,
-                account=register.pseudonyms.account(account),
-                operator=register.pseudonyms.operator(operator),
-                hold=str(hold),
-                findings=("hold",),
-            )
-        )
-    raise Held(what, holds)
 
 
 @final

@@ -43,7 +43,7 @@ from storage.audit.entry import Entry, Event
 from storage.bookkeeping import discard
 from storage.deletion import Deletions, in_time
 from storage.directory import Directory
-from storage.erasure import SETTLE, refuse_if_held
+from storage.erasure import SETTLE
 from storage.errors import AlreadyExists, StorageError
 from storage.holds import Held, HoldRegister
 from storage.identity import AccountId
@@ -53,6 +53,7 @@ from storage.mailboxes import mailbox_of
 from storage.moving import CLAIM, Move, MoveRecord, Phase, move_key, prove_moved_away, read_move
 from storage.region import RegionStore
 from storage.transfer import Transfer
+from storage.unheld import refuse_if_held
 
 _REASON_LIMIT: Final = 1000
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from gateway.cli.account_ending import erase, move, refuse_closing
+from gateway.cli.account_ending import erase, move, unheld
 from gateway.cli.account_import import import_accounts
 from gateway.cli.configured import config_option
 from gateway.cli.errand import about, note, parse_address, run
@@ -118,7 +118,15 @@ def close(address: str, json_: bool, config: Config) -> None:
 
     Refused under hold.
     """
-    _change(config, address, json_, Event.ACCOUNT_CLOSED, Directory.close)
+    wanted = parse_address(address)
+
+    async def work(house: House) -> Account:
+        located = await house.directory.find(wanted)
+        proof = await unheld(house, located)
+        await note(house, located.home.code, Event.ACCOUNT_CLOSED, located.account)
+        return await house.directory.close(wanted, proof)
+
+    _print(run(config, lambda house: about(wanted, work(house))), json_)
 
 
 @account.command(name="rotate-keys")
@@ -165,8 +173,6 @@ def _change(
 
     async def work(house: House) -> Account:
         located = await house.directory.find(wanted)
-        if event is Event.ACCOUNT_CLOSED:
-            await refuse_closing(house, located)
         await note(house, located.home.code, event, located.account)
         return await change(house.directory, wanted)
 

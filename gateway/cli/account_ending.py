@@ -20,11 +20,12 @@ from gateway.disclosure.lifecycle import AwaitingApproval, AwaitingDisclosure, A
 from gateway.house import House
 from gateway.secret_files import read_signer
 from policy.geography import RegionCode
-from storage.erasure import Certificate, Erasure, refuse_if_held
+from storage.erasure import SETTLE, Certificate, Erasure
 from storage.holds import Held
 from storage.located import AccountStatus, Located
 from storage.mailboxes import mailbox_of
 from storage.relocation import MoveRefused, Relocation, Site
+from storage.unheld import Unheld, refuse_if_held
 
 _T = TypeVar("_T")
 
@@ -52,7 +53,7 @@ def erase(address: str, json_: bool, config: Config) -> None:
         code = located.home.code
         store, register = (await house.chamber(code)).store, await house.holds(code)
         with Bar("erasing: messages", None) as bar:
-            return await Erasure(store, register, read_signer(config, code)).erase(
+            return await Erasure(store, register, read_signer(config, code), settle=SETTLE).erase(
                 located.account, getpass.getuser(), lambda now: bar.stands(now.messages)
             )
 
@@ -81,7 +82,7 @@ def move(address: str, code: str, reason: str, json_: bool, config: Config) -> N
         async def site(region: RegionCode) -> Site:
             return Site((await house.chamber(region)).store, await house.holds(region))
 
-        relocation = Relocation(house.directory, config.serves, site, disclosure_open(house))
+        relocation = Relocation(house.directory, config.serves, site, disclosure_open(house), settle=SETTLE)
         with Bar("moving: messages", None) as bar:
             await relocation.move(wanted, to, reason, getpass.getuser(), lambda now: bar.stands(now.messages))
 
@@ -104,11 +105,11 @@ def disclosure_open(house: House) -> Callable[[Located], Awaitable[bool]]:
     return is_open
 
 
-async def refuse_closing(house: House, located: Located) -> None:
+async def unheld(house: House, located: Located) -> Unheld:
     """Closing is the first step of an erasure. Raises AnswerIsNo with the holds that forbid it."""
     register = await house.holds(located.home.code)
     mailbox = await mailbox_of((await house.chamber(located.home.code)).store, located.account)
-    await refusing(refuse_if_held(register, mailbox, "closure", getpass.getuser()))
+    return await refusing(refuse_if_held(register, mailbox, "closure", getpass.getuser()))
 
 
 async def refusing(work: Awaitable[_T]) -> _T:

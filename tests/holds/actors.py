@@ -15,12 +15,12 @@ from typing import Any, Final, TypeVar
 from policy.address import Address
 from policy.clearance import Clearance, Role
 from policy.geography import RegionCode
-from policy.hold import Hold, HoldId, Mailbox
+from policy.hold import Hold, HoldId
 from policy.retention import Reach, Retention, RetentionRule, parse_label, with_rule
 from storage.coverage import Coverer, Proof
 from storage.deletion import Outcome
 from storage.directory import Directory
-from storage.erasure import SETTLE, Erasure, refuse_if_held
+from storage.erasure import SETTLE, Erasure
 from storage.exporting import Exported, owners_mail
 from storage.holds import HoldRegister, Terms
 from storage.identity import AccountId, MessageId
@@ -29,11 +29,13 @@ from storage.keeping import HoldKeeper
 from storage.labels import put_label
 from storage.located import Located
 from storage.mailbox import append
+from storage.mailboxes import mailbox_of
 from storage.owners_delete import delete_for_owner
 from storage.placing import place_on_address, scoped
 from storage.relocation import Relocation, Site
 from storage.retention import Sweeper, SweepReport, change_rules
 from storage.traffic import Envelope
+from storage.unheld import refuse_if_held
 from storage.vault import Vault
 from tests.audit.logs import SIGNER
 from tests.faults import Moment
@@ -115,9 +117,9 @@ class Actors:
 
     async def close(self, box: Box) -> None:
         site = self.site(box.home)
-        mailbox = Mailbox(str(box.account), frozenset({box.address} | ({box.alias} if box.alias else set())))
-        await refuse_if_held(site.register, mailbox, "closure", "ada")
-        await self.directory().close(box.address)
+        mailbox = await mailbox_of(site.store, box.account)
+        proof = await refuse_if_held(site.register, mailbox, "closure", "ada")
+        await self.directory().close(box.address, proof)
         self.ingress.forget()
 
     async def erase(self, box: Box) -> None:

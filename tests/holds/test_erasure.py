@@ -11,7 +11,7 @@ from policy.retention import parse_label
 from storage.audit.entry import Event
 from storage.audit.note import NoteError
 from storage.deletion import Eraser
-from storage.erasure import Erasure, refuse_if_held
+from storage.erasure import Erasure
 from storage.errors import Corrupt, KeyRefused, NotFound, StorageError, Unavailable
 from storage.flags import Flags, put_flags
 from storage.holds import Held
@@ -22,6 +22,7 @@ from storage.mailbox import message_key
 from storage.opening import Opener
 from storage.region import RegionStore
 from storage.tombstones import hide
+from storage.unheld import refuse_if_held
 from tests.audit.logs import SIGNER
 from tests.holds.people import NORA, NOW, on
 from tests.holds.ward import PSEUDONYMS, Ward, ward

@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import pytest
 
+from policy.address import Address
 from policy.geography import RegionCode
 from policy.hold import DELAY_HOLD, MailboxScope
 from policy.order import Timespan
@@ -17,6 +18,7 @@ from policy.retention import parse_label
 from storage.audit.entry import Event
 from storage.errors import (
     AccountSuspended,
+    Conflict,
     Corrupt,
     StorageError,
 )
@@ -25,10 +27,12 @@ from storage.holds import Held
 from storage.labels import label_key, put_label, read_label
 from storage.located import AccountStatus
 from storage.mailbox import message_key
+from storage.mailboxes import mailbox_of
 from storage.moving import CLAIM, MovedAway, Moving, Phase, prove_moved_away
 from storage.placing import place_on_address, scoped
 from storage.relocation import DisclosureOpen, MoveRefused, Report
 from storage.tombstones import hidden, hide
+from storage.unheld import Unheld, refuse_if_held
 from tests.engines import GERMANY, IRELAND, EngineKind, Settle
 from tests.faults import Moment
 from tests.holds.dying import Death, living
@@ -216,9 +220,27 @@ async def test_a_proof_of_having_moved_cannot_be_made_or_had_for_a_mailbox_at_ho
     assert (await prove_moved_away(it.world.directory, AOIFE, it.account, DE)).region == DE
 
 
+async def test_no_account_is_closed_without_the_word_of_the_register_of_its_home(it: Border) -> None:
+    with pytest.raises(TypeError):
+        Unheld(it.account, IE, mint=object())
+    other = await it.with_another(Address.parse("brian@example.ie"))
+    mailbox = await mailbox_of(it.ireland.store, other.account)
+    anothers = await refuse_if_held(it.ireland.register, mailbox, "closure", "ada")
+    own = replace(mailbox, account=str(it.account))
+    abroad = await refuse_if_held(it.germany.register, own, "closure", "ada")
+    for proof in (anothers, abroad):
+        with pytest.raises(Conflict):
+            await it.world.directory.close(AOIFE, proof)
+    assert (await it.world.directory.find(AOIFE)).status is AccountStatus.ACTIVE
+    held = await it.ireland.register.place(on(it.account), NORA)
+    with pytest.raises(Held) as refused:
+        await it.world.close(AOIFE)
+    assert refused.value.holds == (held.id,)
+
+
 async def test_a_closed_account_moves_and_stays_closed(it: Border) -> None:
     await it.deliver(1)
-    await it.world.directory.close(AOIFE)
+    await it.world.close(AOIFE)
     await it.move()
     assert (await it.world.directory.show(AOIFE)).status is AccountStatus.CLOSED
     assert await it.opened(it.germany) == it.contents

@@ -13,15 +13,22 @@ from policy.address import Address
 from policy.geography import Region, RegionCode
 from storage.directory import Directory
 from storage.errors import NotFound
+from storage.holds import HoldRegister
+from storage.identity import utc_now
 from storage.keyring import Keyholder, Keyring
 from storage.keys import Purpose
 from storage.located import Located
+from storage.mailboxes import mailbox_of
 from storage.provision import provision
 from storage.region import Ground, RegionSettings, RegionStore
 from storage.sealing import Binding, open_content, open_traffic, read_message_header
 from storage.traffic import Envelope
+from storage.unheld import refuse_if_held
+from storage.vault import Vault
+from storage.versions import Versions
 from tests.engines import DEPLOYMENT, GERMANY, IRELAND, VIRGINIA, EngineKind, Settle
 from tests.faults import Fault, FaultProxy, Moment
+from tests.holds.ward import PSEUDONYMS, Ledger
 
 DIRECTORY_KEY: Final = bytes(range(32))
 NOW: Final = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -59,6 +66,16 @@ class World:
 
     def store(self, region: Region) -> RegionStore:
         return next(store for store in self.ground.stores() if store.region == region)
+
+    async def close(self, address: Address, directory: Directory | None = None) -> None:
+        """Close an account, as the command does: with the register's word that no hold keeps it."""
+        directory = directory or self.directory
+        located = await directory.find(address)
+        store = directory.ground.control_plane(directory.ground.provisioned(located.home.code))
+        with Versions(store) as versions:
+            register = HoldRegister(Vault(store), versions, Ledger(), PSEUDONYMS, utc_now)
+            mailbox = await mailbox_of(store, located.account)
+            await directory.close(address, await refuse_if_held(register, mailbox, "closure", "ada"))
 
     def at(self, now: datetime) -> Directory:
         """The directory of a process whose clock shows `now`."""

@@ -177,7 +177,7 @@ async def test_the_law_finds_owners_and_nobody_else(earth: World, domain: str) -
     for address in (at("nobody", domain), at("postmaster", domain), Address.parse("x@elsewhere.test")):
         with pytest.raises(UnknownAddress):
             await directory.find(address)
-    await directory.close(at("aoife", domain))
+    await earth.close(at("aoife", domain))
     assert (await directory.find(at("aoife", domain))).status is AccountStatus.CLOSED
 
 
@@ -191,7 +191,7 @@ async def test_suspended_and_closed(earth: World, domain: str) -> None:
             await directory.locate(asked)
     await directory.resume(address)
     assert await directory.locate(address)
-    await directory.close(address)
+    await earth.close(address)
     with pytest.raises(AccountClosed):
         await earth.seen_from(VIRGINIA).locate(address)
     with pytest.raises(AddressTaken):

@@ -200,7 +200,7 @@ async def test_a_permit_for_another_region_opens_nothing(earth: World) -> None:
 
 
 async def test_a_closed_account_is_still_disclosed(earth: World) -> None:
-    await earth.directory.close(AOIFE)
+    await earth.close(AOIFE)
     reader = await DisclosureReader.open(earth.directory, await recorded(AOIFE, IRELAND, ALL))
     assert len(await messages(reader)) == len(MAILS)
     assert (await reader.subscriber())["status"] == "closed"

@@ -280,12 +280,10 @@ class Fence(RuleBasedStateMachine):
         await directory.create(box.address, box.home.code)
 
     async def _set(self, directory: Directory, box: Mailbox, status: AccountStatus) -> None:
-        change = {
-            AccountStatus.ACTIVE: directory.resume,
-            AccountStatus.SUSPENDED: directory.suspend,
-            AccountStatus.CLOSED: directory.close,
-        }[status]
-        await change(box.address)
+        if status is AccountStatus.CLOSED:
+            await self.earth.close(box.address, directory)
+        else:
+            await (directory.resume if status is AccountStatus.ACTIVE else directory.suspend)(box.address)
         box.status, box.unsure = status, False
 
     async def _hold(self, directory: Directory, box: Mailbox, held: bool) -> None:

@@ -79,7 +79,7 @@ async def every_door(earth: World, said: list[str]) -> None:
         await told(earth.seen_from(region).locate(NOBODY), said)
         await told(directory.book.mend(), said)
         earth.place(region).comes_back()
-    await told(directory.close(OWNER), said)
+    await told(earth.close(OWNER), said)
     await told(directory.locate(OWNER), said)
     for key in [each.key async for each in home.mail.list("mail")]:
         await home.mail.put(key, b"damaged")
