@@ -1,0 +1,194 @@
+"""ENVELOPE (RFC 3501 7.4.2): who wrote to whom, taken from a header block as it stands.
+
+Nothing is decoded: encoded words (RFC 2047) are the client's to read. Addresses are read as far as
+they make sense, since people's mail has every kind of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final, final
+
+from gateway.imap import replies as say
+from gateway.imap.mime_fields import past_comment
+from gateway.imap.structure import field_value, header_fields
+
+_NIL: Final = b"NIL"
+_LISTS: Final = (b"from", b"sender", b"reply-to", b"to", b"cc", b"bcc")
+_WANTED: Final = frozenset({*_LISTS, b"date", b"subject", b"in-reply-to", b"message-id"})
+_MOST_ADDRESSES: Final = 5_000
+# RFC 5322 3.2.3: atext, dots among it, and octets above ASCII (RFC 6532 3.2).
+_WORD: Final = re.compile(rb'[^\x00-\x20()<>\[\]:;@,"\\]+')
+_QUOTED: Final = re.compile(rb'"((?:[^"\\]|\\.)*)"?', re.DOTALL)
+_LITERAL: Final = re.compile(rb"\[(?:[^\]\\]|\\.)*\]?", re.DOTALL)
+_ESCAPED: Final = re.compile(rb"\\(.)", re.DOTALL)
+_BLANK: Final = re.compile(rb"[\x00-\x20\\]+|\]")
+
+Address = tuple[bytes | None, bytes | None, bytes | None, bytes | None]  # name, route, local part, domain
+
+
+def envelope(header: bytes) -> bytes:
+    """The envelope of a message, or of one within a message, by its header block."""
+    found: dict[bytes, bytes] = {}
+    for name, span in header_fields(header, (0, len(header))):
+        if name in _WANTED:
+            value = field_value(header, span)
+            if name in found and name in _LISTS:
+                value = found[name] + b", " + value
+            found.setdefault(name, value)
+            if name in _LISTS:
+                found[name] = value
+    lists = {name: tuple(addresses(found[name])) for name in _LISTS if name in found}
+    sender = lists.get(b"from", ())
+    # RFC 3501 7.4.2: the server answers with From where these are not there or hold nothing.
+    lists[b"sender"] = lists.get(b"sender") or sender
+    lists[b"reply-to"] = lists.get(b"reply-to") or sender
+    parts = (
+        nstring(found.get(b"date")),
+        nstring(found.get(b"subject")),
+        *(_address_list(lists.get(name, ())) for name in _LISTS),
+        nstring(found.get(b"in-reply-to")),
+        nstring(found.get(b"message-id")),
+    )
+    return b"(" + b" ".join(parts) + b")"
+
+
+def nstring(octets: bytes | None) -> bytes:
+    """RFC 3501 9: a string or NIL. No string of IMAP's holds a NUL."""
+    return _NIL if octets is None else say.string(octets.replace(b"\0", b"?"))
+
+
+def addresses(value: bytes) -> Iterator[Address]:
+    """The addresses of a field; a group stands between its name and its end (RFC 3501 7.4.2)."""
+    reading = _Reading(value)
+    for number, address in enumerate(reading.addresses()):
+        if number >= _MOST_ADDRESSES:
+            break
+        yield address
+    if reading.in_group:
+        yield None, None, None, None
+
+
+def _address_list(found: tuple[Address, ...]) -> bytes:
+    if not found:
+        return _NIL
+    return b"(" + b"".join(b"(" + b" ".join(map(nstring, one)) + b")" for one in found) + b")"
+
+
+@final
+class _Reading:
+    """One field's value, read from left to right (RFC 5322 3.4)."""
+
+    def __init__(self, value: bytes) -> None:
+        self._value: Final = value
+        self._at = 0
+        self._comment: bytes | None = None
+        self.in_group = False
+
+    def addresses(self) -> Iterator[Address]:
+        while self._at < len(self._value):
+            before = self._at
+            phrase, local = self._words()
+            match self._next():
+                case b"<":
+                    yield self._angle(phrase)
+                case b"@":
+                    yield self._commented((None, None, local, self._domain()))
+                case b":" if not self.in_group:
+                    self.in_group = True
+                    yield None, None, phrase or b"", None
+                    continue
+                case b";":
+                    if local:
+                        yield self._commented((None, None, local, None))
+                    if self.in_group:
+                        self.in_group = False
+                        yield None, None, None, None
+                    self._comment = None
+                    continue
+                case _ if local:
+                    # A name without a domain: some write that, and it is all there is to show.
+                    yield self._commented((None, None, local, b""))
+            self._to_the_comma()
+            if self._at <= before:
+                self._at = before + 1
+
+    def _commented(self, address: Address) -> Address:
+        """RFC 5322 3.4: older programs write the name as a comment behind the address."""
+        self._blanks()
+        name, _, local, domain = address
+        return name or self._comment, None, local, domain
+
+    def _angle(self, phrase: bytes) -> Address:
+        """`<route:local@domain>` (RFC 5322 3.4, the route as in 4.4)."""
+        route = None
+        self._blanks()
+        if self._value[self._at : self._at + 1] == b"@":
+            colon = self._value.find(b":", self._at)
+            close = self._value.find(b">", self._at)
+            if 0 <= colon < close or (colon >= 0 and close < 0):
+                route, self._at = self._value[self._at : colon].strip(), colon + 1
+        _, local = self._words()
+        domain = self._domain() if self._next() == b"@" else b""
+        close = self._value.find(b">", self._at)
+        if close >= 0:
+            self._at = close + 1
+        return phrase or None, route, local, domain
+
+    def _words(self) -> tuple[bytes, bytes]:
+        """Words up to the next special: with blanks between them (a phrase), and without (a local part)."""
+        found: list[bytes] = []
+        while True:
+            self._blanks()
+            quoted = _QUOTED.match(self._value, self._at)
+            if quoted is not None:
+                found.append(_ESCAPED.sub(rb"\1", quoted.group(1)))
+                self._at = quoted.end()
+                continue
+            word = _WORD.match(self._value, self._at)
+            if word is None:
+                return b" ".join(found), b"".join(found)
+            found.append(word.group())
+            self._at = word.end()
+
+    def _domain(self) -> bytes:
+        self._blanks()
+        literal = _LITERAL.match(self._value, self._at)
+        if literal is not None:
+            self._at = literal.end()
+            return literal.group()
+        return self._words()[1]
+
+    def _next(self) -> bytes:
+        """The special that comes next, passed over unless it divides addresses."""
+        self._blanks()
+        octet = self._value[self._at : self._at + 1]
+        if octet and octet != b",":
+            self._at += 1
+        return octet
+
+    def _to_the_comma(self) -> None:
+        """Over whatever an address that is no address leaves behind."""
+        while self._at < len(self._value):
+            self._blanks()
+            octet = self._value[self._at : self._at + 1]
+            if octet == b";" and self.in_group:
+                break
+            quoted = _QUOTED.match(self._value, self._at)
+            self._at = quoted.end() if quoted is not None else self._at + 1
+            if octet == b",":
+                break
+        self._comment = None
+
+    def _blanks(self) -> None:
+        while True:
+            blank = _BLANK.match(self._value, self._at)
+            if blank is not None:
+                self._at = blank.end()
+            elif self._value[self._at : self._at + 1] == b"(":
+                end = past_comment(self._value, self._at)
+                self._comment = _ESCAPED.sub(rb"\1", self._value[self._at + 1 : end].removesuffix(b")"))
+                self._at = end
+            else:
+                return
