@@ -106,7 +106,8 @@ class Delivery:
         unacknowledged = self.reception.unacknowledged
         if unacknowledged and (stored := unacknowledged.take(self._key(recipient))) is not None:
             return stored
-        metrics, region = self.reception.metrics, str(recipient.located.home.code)
+        region = str(recipient.located.home.code)
+        figures = self.reception.metrics.region(region)
         began = perf_counter()
         try:
             async with asyncio.timeout_at(until), self.reception.memory.storing(len(self.message)):
@@ -117,7 +118,7 @@ class Delivery:
         except Exception as error:
             reply = for_error(error)
             if not reply.refuses:
-                metrics.deferred.labels(region).inc()
+                figures.deferred.inc()
             # A fault of ours may hold in its text what the peer sent: its kind and place must do.
             expected = isinstance(error, StorageError | TimeoutError)
             _log.log(
@@ -128,8 +129,8 @@ class Delivery:
                 error=type(error).__name__ if expected else where(error),
             )
             return reply
-        metrics.stored.labels(region).inc()
-        metrics.store_seconds.labels(region).observe(perf_counter() - began)
+        figures.stored.inc()
+        figures.store_seconds.observe(perf_counter() - began)
         return message
 
     def _envelope(self, recipient: Recipient) -> Envelope:

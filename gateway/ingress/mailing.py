@@ -162,9 +162,9 @@ class Mailing:
         refused = sum(isinstance(result, Reply) and result.refuses for result in results)
         visit.record.message(delivery, octets, stored, len(results) - len(stored) - refused, refused)
         if len(stored) == len(results) or (stored and visit.dialect.reply_each):
-            metrics = visit.reception.metrics
-            metrics.accepted.labels(visit.dialect.name).inc()
-            metrics.bytes.labels(visit.dialect.name).inc(octets)
+            figures = visit.reception.metrics.door(visit.dialect.name)
+            figures.accepted.inc()
+            figures.bytes.inc(octets)
             visit.record.errors = 0  # the limit is for peers that get nowhere
 
 

@@ -44,7 +44,7 @@ class Session:
         """From the first octet to the last. Raises nothing but CancelledError."""
         visit, admission = self._visit, self._visit.reception.admission
         refusal = admission.connect()
-        sessions = visit.reception.metrics.sessions.labels(visit.dialect.name)
+        sessions = visit.reception.metrics.door(visit.dialect.name).sessions
         sessions.inc()
         try:
             if refusal is not None:

@@ -143,7 +143,8 @@ class Wire(asyncio.BufferedProtocol):
         Waits `seconds` at most, and not past `until` (the loop's time).
         Raises Disconnected, TimedOut, and, where the session is `idle`, Stopping.
         """
-        await self.flush(seconds)
+        if self._out or self._full:
+            await self.flush(seconds)
         if self._tls is None:
             return await self._receive(seconds, until, block, idle=idle)
         try:

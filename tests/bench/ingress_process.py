@@ -13,16 +13,18 @@ import asyncio
 import logging
 import os
 import sys
+from contextlib import redirect_stderr
 from pathlib import Path
 
-import structlog
 import uvloop
 from aiosmtpd.smtp import SMTP
 
 from gateway.demo.engines import Credentials, start_seaweedfs
+from gateway.garbage import look_less_often
 from gateway.ingress.limits import Limits, ListenerSettings
 from gateway.ingress.reception import Reception
 from gateway.lmtp import serve_lmtp
+from gateway.logs import configure_logs
 from gateway.post import RegionalPost
 from gateway.smtp import serve_smtp
 from policy.address import Address
@@ -82,13 +84,15 @@ async def _durable(state: Path) -> None:
 
 
 def main(kind: str, *arguments: str) -> None:
-    # Logging as in production: JSON lines, to a file.
-    structlog.configure(
-        processors=[structlog.processors.JSONRenderer()],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(open(os.devnull, "w")),  # noqa: SIM115 - the process's own
-    )
-    logging.getLogger("mail.log").setLevel(logging.WARNING)
+    # Logging and memory as in production: JSON lines on standard error.
+    with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
+        configure_logs(json=True)
+        logging.getLogger("mail.log").setLevel(logging.WARNING)
+        look_less_often()
+        _serve(kind, *arguments)
+
+
+def _serve(kind: str, *arguments: str) -> None:
     match kind:
         case "stub":
             uvloop.run(_stub())
