@@ -12,6 +12,7 @@ import uvloop
 
 from gateway.cli.configured import config_option
 from gateway.config import Config, ConfigError
+from gateway.garbage import look_less_often
 from gateway.house import House
 from gateway.logs import configure_logs
 from gateway.serve import DoorName, open_doors, stop_signals
@@ -62,6 +63,7 @@ def serve(
                 os.write(ready_fd, b"1")
             else:
                 notify("READY=1")
+            look_less_often()
             await stop.wait()
 
     async def run_workers() -> None:
