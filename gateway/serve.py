@@ -19,9 +19,14 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from gateway.announcement import announcing
+from gateway.bell import Bells
 from gateway.config import Config, ConfigError, MailSettings
 from gateway.disclosure.app import make_app, make_runner
 from gateway.house import House
+from gateway.imap.commons import Commons
+from gateway.imap.metrics import ImapMetrics
+from gateway.imap.signing_in import SignIn
+from gateway.ingress.admission import Admission
 from gateway.ingress.door import Door
 from gateway.ingress.limits import CertificateFiles, ListenerSettings, Network
 from gateway.ingress.reception import Reception
@@ -29,6 +34,7 @@ from gateway.ingress.rspamd import Rspamd
 from gateway.ingress.tls import BadCertificate
 from gateway.keeping import keeping
 from gateway.lmtp import serve_lmtp
+from gateway.owners_door import serve_imap
 from gateway.post import RegionalPost
 from gateway.shared_figures import are_shared
 from gateway.smtp import serve_smtp
@@ -45,6 +51,7 @@ class DoorName(StrEnum):
 
     SMTP = "smtp"
     LMTP = "lmtp"
+    IMAP = "imap"
     GATEWAY = "gateway"
 
 
@@ -55,6 +62,7 @@ class OpenDoors:
 
     smtp: list[str] = field(default_factory=list)
     lmtp: list[str] = field(default_factory=list)
+    imap: list[str] = field(default_factory=list)
     gateway: str | None = None
 
 
@@ -80,8 +88,9 @@ async def open_doors(
             await stack.enter_async_context(keeping(house))
             doors.gateway = await _open_gateway(stack, house, registry, shared_ports)
         # Mail comes in last and stops first: what it needs is there for as long as it runs.
+        bells = Bells()
         reception = Reception(
-            RegionalPost(house.directory),
+            RegionalPost(house.directory, bells),
             config.smtp.hostname,
             config.limits,
             clock=house.clock,
@@ -101,6 +110,11 @@ async def open_doors(
                     sock = lmtp_socket if listener.unix is not None else None
                     opening = serve(listener, reception, sock=sock)
                     bound.append(await _open_door(opened, config, listener, opening))
+        if DoorName.IMAP in only:
+            commons = _commons(house, reception, bells, registry)
+            for listener in _listeners(config, DoorName.IMAP, config.imap.door, shared_ports):
+                opening = serve_imap(listener, commons)
+                doors.imap.append(await _open_door(opened, config, listener, opening))
         yield doors
 
 
@@ -111,6 +125,25 @@ async def stop_signals() -> AsyncIterator[asyncio.Event]:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     yield stop
+
+
+def _commons(house: House, reception: Reception, bells: Bells, registry: CollectorRegistry) -> Commons:
+    """The owners' door counts its connections by itself: those that idle must not keep mail out. What
+    is in flight is charged to the one bound of the process."""
+    config = house.config
+    return Commons(
+        hostname=config.imap.door.hostname,
+        sign_in=SignIn(
+            house.directory, frozenset(config.serves), config.imap.hosts, house.holds, house.clock
+        ),
+        bells=bells,
+        limits=config.limits,
+        memory=reception.memory,
+        landing=reception.landing,
+        admission=Admission(config.limits),
+        metrics=ImapMetrics(registry),
+        poll_seconds=config.imap.poll_seconds,
+    )
 
 
 async def _content_check(stack: AsyncExitStack, config: Config) -> Rspamd | None:

@@ -40,7 +40,12 @@ class Supervisor:
 
     def __init__(self, config: Config, only: str | None, count: int) -> None:
         """Raises ConfigError for ports that workers cannot share, or a UNIX socket that is taken."""
-        listen = (*config.smtp.listen, *config.lmtp.listen, config.gateway_listen)
+        listen = (
+            *config.smtp.listen,
+            *config.lmtp.listen,
+            *config.imap.door.listen,
+            config.gateway_listen,
+        )
         if any(address.endswith(":0") for address in listen):
             raise ConfigError(f"{config.path}: --workers shares ports between processes: none may be 0")
         self._config: Final = config

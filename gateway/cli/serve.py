@@ -32,7 +32,7 @@ def _doors(only: str | None) -> frozenset[DoorName]:
 
 @click.command()
 @config_option
-@click.option("--only", metavar="DOORS", help="Open these doors alone: smtp,lmtp,gateway.")
+@click.option("--only", metavar="DOORS", help="Open these doors alone: smtp,lmtp,imap,gateway.")
 @click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, metavar="N")
 @click.option("--logs", type=click.Choice(["json", "console"]), default="json", show_default=True)
 @click.option("--shared-ports", is_flag=True, hidden=True, help="For a worker: others listen there too.")
@@ -58,7 +58,7 @@ def serve(
             House.open(config) as house,
             open_doors(house, doors, shared_ports=shared_ports, lmtp_socket=inherited) as opened,
         ):
-            _log.info("serving", smtp=opened.smtp, lmtp=opened.lmtp, gateway=opened.gateway)
+            _log.info("serving", smtp=opened.smtp, lmtp=opened.lmtp, imap=opened.imap, gateway=opened.gateway)
             if ready_fd is not None:
                 os.write(ready_fd, b"1")
             else:

@@ -81,6 +81,10 @@ class CommandReader:
         """One line that is no command: the answer to a continuation. Raises Garbled."""
         return await self._line(seconds, COMMAND_LINE // 8, idle=False)
 
+    async def answer(self, seconds: float) -> bytes:
+        """As `line`, from a client that may take its time: a server that stops does not wait for it."""
+        return await self._line(seconds, COMMAND_LINE // 8, idle=True)
+
     def release(self) -> None:
         """The literals of the last command are not needed any more."""
         self._receiving.release()

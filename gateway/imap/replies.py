@@ -16,6 +16,7 @@ from typing import Final, final
 from gateway.imap.names import encode_name
 from gateway.imap.scanner import MONTHS, BadCommand
 from gateway.ingress.memory import MemoryFull
+from policy.geography import Region
 from storage.errors import (
     AccountClosed,
     AccountSuspended,
@@ -123,9 +124,22 @@ NO_BASE64: Final = bad("base64 is expected (RFC 3501 6.2.2)")
 
 NO_SUCH_MAILBOX: Final = no("there is no such mailbox", "NONEXISTENT")
 CREATE_FIRST: Final = no("there is no such mailbox, and it could be made", "TRYCREATE")
+MAILBOX_GONE: Final = bye("the mailbox was deleted", "NONEXISTENT")
 READ_ONLY: Final = no("the mailbox was opened to be read only")
 SOME_GONE: Final = no("some of the messages are no longer there", "EXPUNGEISSUED")  # RFC 5530 3
 NO_SUCH_NUMBER: Final = bad("there is no message of that number (RFC 3501 9)")
+
+
+def at_home_elsewhere(home: Region, host: str | None) -> Status:
+    """The mailbox is another region's: where it is, as a referral (RFC 2221 4.1) where its host is known.
+
+    The URL leaves the name out, which its syntax allows (RFC 2192 3): the client has it.
+    """
+    if host is None:
+        return no(f"this mailbox is at home in {home.code} ({home.country}): sign in there")
+    return no(
+        f"this mailbox is at home in {home.code}: sign in at {host}", f"REFERRAL imap://;AUTH=*@{host}/"
+    )
 
 
 def for_error(error: BaseException) -> Status:

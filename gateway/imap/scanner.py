@@ -25,6 +25,7 @@ _LIST_CHARS: Final = re.compile(rb'[^\x00-\x20\x7f-\xff(){"\\]+')
 _QUOTED: Final = re.compile(rb'"((?:[^\x00\r\n"\\]|\\["\\])*)"')
 _ESCAPED: Final = re.compile(rb'\\(["\\])')
 _NUMBER: Final = re.compile(rb"[0-9]{1,20}")
+_PART_NUMBER: Final = re.compile(rb"[1-9][0-9]{0,8}(?![0-9])")
 _SET: Final = re.compile(rb"[0-9*][0-9*:,]*")
 _FLAG: Final = re.compile(rb'\\?[^\x00-\x20\x7f-\xff(){%*"\\\]]+')
 _DATE: Final = re.compile(rb'("?)([0-9]{1,2})-([A-Za-z]{3})-([0-9]{4})\1')
@@ -140,6 +141,14 @@ class Scanner:
         except BadSequenceSet as error:
             self._at = start
             raise BadCommand(str(error)) from None
+
+    def part_number(self) -> int | None:
+        """A number of a section (RFC 3501 9, `section-part`); None where none comes next."""
+        found = _PART_NUMBER.match(self._text, self._at)
+        if found is None:
+            return None
+        self._at = found.end()
+        return int(found.group())
 
     def at_sequence_set(self) -> bool:
         """Whether a sequence set comes next: search keys begin with letters, sets never do."""
