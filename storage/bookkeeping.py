@@ -1,7 +1,8 @@
-"""Removing what only our own processes write and read: intents, claims, the records of moves.
+"""Removing what only our own processes write and read: intents, claims, the records of moves, the
+owner's index of the mail.
 
-Nothing here is anybody's mail or record, so no hold speaks of it; the folders are named here, and
-nothing else can be removed this way.
+Nothing here is anybody's mail or record, so no hold speaks of it (what an index lists lies elsewhere, and
+is kept there); the folders are named here, and nothing else can be removed this way.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from storage.objects import PAGE
-from storage.versions import Versions
+from storage.versions import Version, Versions
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import DeleteTypeDef, ObjectIdentifierTypeDef
 
-_FOLDERS: Final = ("deleting/", "moves/", "sweeps/")
+_FOLDERS: Final = ("deleting/", "moves/", "sweeps/", "folders/")
 
 
 async def discard(versions: Versions, key: str) -> None:
@@ -25,6 +26,13 @@ async def discard(versions: Versions, key: str) -> None:
     if not key.startswith(_FOLDERS):
         raise ValueError(f"{key} is no bookkeeping")
     await _remove(versions, key)
+
+
+async def discard_earlier(versions: Versions, key: str) -> None:
+    """Remove the versions of a key that others have replaced. Raises as `discard`."""
+    if not key.startswith(_FOLDERS):
+        raise ValueError(f"{key} is no bookkeeping")
+    await _remove_these(versions, key, [one for one in await versions.of(key) if not one.latest])
 
 
 async def discard_unplaced(versions: Versions, keys: Sequence[str]) -> None:
@@ -36,7 +44,10 @@ async def discard_unplaced(versions: Versions, keys: Sequence[str]) -> None:
 
 async def _remove(versions: Versions, key: str) -> None:
     # Oldest first: until the last is gone, a reader sees the newest.
-    found = list(reversed(await versions.of(key)))
+    await _remove_these(versions, key, list(reversed(await versions.of(key))))
+
+
+async def _remove_these(versions: Versions, key: str, found: Sequence[Version]) -> None:
     for start in range(0, len(found), PAGE):
         page: list[ObjectIdentifierTypeDef] = [
             {"Key": one.key, "VersionId": one.id} for one in found[start : start + PAGE]

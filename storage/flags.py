@@ -7,9 +7,10 @@ answered a message is theirs. An export writes it back, and the owner's folders 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Final, final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from storage.errors import AlreadyExists, Corrupt, NotFound
 from storage.identity import AccountId, MessageId
@@ -20,22 +21,31 @@ from storage.sealing import Binding, open_document, read_document_header, seal_d
 
 FLAGS: Final = "flags/"
 
-_Flag = Annotated[str, Field(pattern=r"^\\?[A-Za-z0-9$_-]{1,60}$")]
+# RFC 3501 9: a keyword is an atom, a system flag an atom after a backslash.
+FLAG: Final = r"^\\?[!#$&'+,\-./0-9:;<=>?@A-Z\[^_`a-z|}~]{1,60}$"
+MOST_FLAGS: Final = 100  # of one message
+
+_Flag = Annotated[str, Field(pattern=FLAG)]
 
 
 class _Document(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     folder: Annotated[str, Field(max_length=1000)]
-    flags: Annotated[list[_Flag], Field(max_length=100)]
+    flags: Annotated[list[_Flag], Field(max_length=MOST_FLAGS)]
+    internal_date: AwareDatetime | None = None
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """A folder's name, and IMAP flags (RFC 9051 2.3.2) such as `\\Seen`."""
+    """A folder's name, and IMAP flags (RFC 9051 2.3.2) such as `\\Seen`.
+
+    `internal_date` (aware) where it is not the time at which the message was received here: an APPEND's.
+    """
 
     folder: str = "INBOX"
     flags: frozenset[str] = frozenset()
+    internal_date: datetime | None = None
 
 
 def flags_key(account: AccountId, message: MessageId) -> str:
@@ -43,7 +53,7 @@ def flags_key(account: AccountId, message: MessageId) -> str:
 
 
 def seal_flags(keys: PublicKeys, home: RegionStore, key: str, flags: Flags) -> bytes:
-    document = _Document(folder=flags.folder, flags=sorted(flags.flags))
+    document = _Document(folder=flags.folder, flags=sorted(flags.flags), internal_date=flags.internal_date)
     return seal_document(keys, Binding(home.region.code, key), document.model_dump_json().encode())
 
 
@@ -72,4 +82,4 @@ async def read_flags(home: RegionStore, keyring: Keyring, account: AccountId, me
         found = _Document.model_validate_json(open_document(private, binding, sealed))
     except ValidationError:
         raise Corrupt(key, "it opens, and holds no flags") from None
-    return Flags(found.folder, frozenset(found.flags))
+    return Flags(found.folder, frozenset(found.flags), found.internal_date)

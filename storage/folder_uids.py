@@ -30,6 +30,17 @@ class UidSet(Sequence[int]):
         """The UIDs in any order, as often as they come."""
         return cls(_joined([uid, uid] for uid in sorted(set(uids))))
 
+    @classmethod
+    def spanning(cls, ranges: Iterable[_Range]) -> UidSet:
+        """The UIDs of ranges that may come in any order, touch and overlap."""
+        return cls(_joined([first, last] for first, last in sorted(ranges)))
+
+    @classmethod
+    def parse(cls, text: str) -> UidSet:
+        """What `str` wrote. Raises ValueError."""
+        spans = (part.partition(":") for part in text.split(",") if part)
+        return cls((int(first), int(last or first)) for first, _, last in spans)
+
     @overload
     def __getitem__(self, index: int) -> int: ...
     @overload
@@ -75,7 +86,7 @@ class UidSet(Sequence[int]):
         return self._before[at] + uid - self.ranges[at][0]
 
     def union(self, other: UidSet) -> UidSet:
-        return UidSet(_joined([first, last] for first, last in sorted((*self.ranges, *other.ranges))))
+        return UidSet.spanning((*self.ranges, *other.ranges))
 
     def minus(self, other: UidSet) -> UidSet:
         """Those that are not in `other`."""
@@ -100,6 +111,9 @@ class UidSet(Sequence[int]):
     def both(self, other: UidSet) -> UidSet:
         """Those that are in `other` too."""
         return self.minus(self.minus(other))
+
+
+NONE: Final = UidSet()
 
 
 def _joined(ranges: Iterable[list[int]]) -> Iterator[_Range]:

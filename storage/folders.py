@@ -1,119 +1,173 @@
 """An account's folders, as its owner sees them: names, and one sealed index for each.
 
-folders = await Folders.open(home, located, register, clock)
-inbox = await folders.folder("INBOX")
-view = await inbox.refresh()
-async for uid, header in inbox.headers(view, view.uids): ...
+    folders = await Folders.open(home, located, register, clock)
+    inbox = await folders.folder("INBOX")
+    view = await inbox.refresh()
+    async for uid, header in inbox.headers(view, view.uids): ...
+
+Everything is changed by compare-and-swap, so that any number of sessions in any number of processes may
+work on an account at once. `storage/README.md` tells the life of a folder.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
-from datetime import datetime
+from contextlib import suppress
 from typing import Final, final
 
-from storage.folder_types import Entry, FlagChange, FolderName, StoreOutcome, View
+import structlog
+
+from storage.errors import StorageError
+from storage.folder import Folder
+from storage.folder_arrivals import Arrivals
+from storage.folder_compare import Comparison
+from storage.folder_expunging import Expunging
+from storage.folder_filing import Filing
+from storage.folder_index import Index
+from storage.folder_intake import Intake
+from storage.folder_names import Names
+from storage.folder_types import (
+    INBOX,
+    Entry,
+    FlagChange,
+    FlagMode,
+    FolderExists,
+    FolderName,
+    FolderRefused,
+    NoSuchFolder,
+    StoreOutcome,
+    View,
+)
+from storage.folder_vault import FolderVault
 from storage.holds import HoldRegister
 from storage.identity import Clock
 from storage.located import Located
 from storage.region import RegionStore
+
+__all__ = [
+    "INBOX",
+    "Entry",
+    "FlagChange",
+    "FlagMode",
+    "Folder",
+    "FolderExists",
+    "FolderName",
+    "FolderRefused",
+    "Folders",
+    "NoSuchFolder",
+    "StoreOutcome",
+    "View",
+]
+
+_log: Final = structlog.get_logger(__name__)
 
 
 @final
 class Folders:
     """One account's folders, for one signed-in session: it keeps the account's keys once opened."""
 
-    def __init__(self, home: RegionStore, located: Located, register: HoldRegister, clock: Clock) -> None:
-        self._home: Final = home
-        self._located: Final = located
-        self._register: Final = register
-        self._clock: Final = clock
+    def __init__(self, vault: FolderVault) -> None:
+        self._vault: Final = vault
+        self._names: Final = Names(vault)
+        self._intake: Final = Intake(vault)
+        self._filing: Final = Filing(vault, self._intake)
+        self._expunging: Final = Expunging(vault)
+        self._indexes: Final[dict[str, Index]] = {}
+        self._arrivals: Final = Arrivals(vault, self._intake, self._folder_for_mail)
+        self._comparison: Final = Comparison(vault, self._intake, self._arrivals, self._all_indexes)
 
     @classmethod
     async def open(cls, home: RegionStore, located: Located, register: HoldRegister, clock: Clock) -> Folders:
-        """Make the folders that every account has, where there are none; finish what a dead process
-        began. Raises Unavailable, Forbidden, Corrupt, FenceBroken."""
-        raise NotImplementedError
+        """Make the folders that every account has, where there are none.
+
+        Raises NotFound where the account is not at home here; Unavailable, Forbidden, Corrupt.
+        """
+        folders = cls(await FolderVault.open(home, located, register, clock))
+        roster = await folders._names.open()
+        for folder in roster.dying:
+            await folders._bury(folder)
+        return folders
 
     async def names(self) -> tuple[FolderName, ...]:
         """The folders, by name; INBOX first."""
-        raise NotImplementedError
+        return await self._names.list()
 
     async def subscriptions(self) -> tuple[str, ...]:
         """The names that are subscribed to, of folders that are gone too (RFC 3501 6.3.6)."""
-        raise NotImplementedError
+        return tuple(sorted((await self._names.roster()).subscribed))
 
     async def create(self, name: str) -> FolderName:
         """RFC 3501 6.3.3, with the names above it. Raises FolderExists, FolderRefused."""
-        raise NotImplementedError
+        return await self._names.create(name)
 
     async def delete(self, name: str) -> None:
-        """RFC 3501 6.3.4. Raises NoSuchFolder, FolderRefused."""
-        raise NotImplementedError
+        """RFC 3501 6.3.4: the folder, and the messages in it as if they were expunged. Raises
+        NoSuchFolder, FolderRefused."""
+        folder = await self._names.delete(name)
+        if folder is not None:
+            await self._bury(folder)
 
     async def rename(self, old: str, new: str) -> None:
         """RFC 3501 6.3.5. Raises NoSuchFolder, FolderExists, FolderRefused."""
-        raise NotImplementedError
+        if old.upper() != INBOX:
+            await self._names.rename(old, new)
+            return
+        # RFC 3501 6.3.5: the messages go, and INBOX stays, empty.
+        inbox = await self.folder(INBOX)
+        await inbox.refresh()
+        await self._names.create(new)
+        target = await self.folder(new)
+        await inbox.move((await inbox.refresh()).uids, target)
 
     async def subscribe(self, name: str, on: bool) -> None:
-        """RFC 3501 6.3.6 and 6.3.7. Raises NoSuchFolder where a name that is no folder is subscribed to."""
-        raise NotImplementedError
+        """RFC 3501 6.3.6 and 6.3.7. Raises NoSuchFolder for a name that is no folder."""
+        await self._names.subscribe(name, on)
 
     async def folder(self, name: str) -> Folder:
-        """Raises NoSuchFolder."""
-        raise NotImplementedError
+        """A folder, with what a dead process began in it ended. Raises NoSuchFolder."""
+        kept, named, folder = await self._names.find(name)
+        index = Index(self._vault, folder)
+        head = await index.read()
+        if head.leaving:
+            await self._filing.finish(index)
+        if head.pending:
+            try:
+                await self._expunging.finish(index)
+            except StorageError as error:  # hidden already, and the sweeper's to destroy
+                _log.info("folders.deletion_left", folder=folder, reason=type(error).__name__)
+        take_in = self._take_in if kept == INBOX else None
+        return Folder(self._vault, index, kept, named.uid_validity, self._filing, self._expunging, take_in)
 
+    async def _take_in(self) -> dict[str, set[int]]:
+        given = await self._arrivals.take_in()
+        await self._comparison.if_due(given)
+        return given
 
-@final
-class Folder:
-    """One folder. Any number of sessions in any number of processes may have it open."""
+    async def _folder_for_mail(self, name: str) -> Index:
+        """Where mail goes that was filed under that name: made where there is none, INBOX where no folder
+        may have the name."""
+        try:
+            with suppress(FolderExists):
+                if name.upper() != INBOX:
+                    await self._names.create(name)
+            _, _, folder = await self._names.find(name)
+        except (FolderRefused, NoSuchFolder):
+            _, _, folder = await self._names.find(INBOX)
+        return self._index(folder)
 
-    name: str
+    async def _all_indexes(self) -> list[Index]:
+        roster = await self._names.roster()
+        return [self._index(named.id) for named in roster.folders.values() if named.id is not None]
 
-    async def refresh(self) -> View:
-        """Take in new mail and what others changed. Raises NoSuchFolder once it was deleted; Unavailable,
-        Corrupt, Forbidden."""
-        raise NotImplementedError
+    def _index(self, folder: str) -> Index:
+        if folder not in self._indexes:
+            self._indexes[folder] = Index(self._vault, folder)
+        return self._indexes[folder]
 
-    async def entries(self, view: View, uids: Iterable[int]) -> tuple[Entry, ...]:
-        """The entries of those UIDs that the view has, by UID, each as this session last saw it or
-        newer; one that another session has expunged since may be missing."""
-        raise NotImplementedError
-
-    async def changed(self, view: View, since: int) -> tuple[Entry, ...]:
-        """The entries with a modification sequence above `since` (RFC 7162 3.1.4), without reading
-        segments in which there is none."""
-        raise NotImplementedError
-
-    def headers(self, view: View, uids: Iterable[int]) -> AsyncIterator[tuple[int, bytes]]:
-        """Header blocks, through the empty line, by UID, out of the index: no message is fetched."""
-        raise NotImplementedError
-
-    def contents(self, view: View, uids: Iterable[int]) -> AsyncIterator[tuple[int, bytes]]:
-        """Whole messages, by UID, fetched ahead within a bound of octets. One that is gone is left out."""
-        raise NotImplementedError
-
-    async def store(
-        self, uids: Iterable[int], change: FlagChange, *, unchanged_since: int | None = None
-    ) -> StoreOutcome:
-        """Change flags. Raises FolderRefused for what is no flag."""
-        raise NotImplementedError
-
-    async def append(
-        self, content: bytes, flags: frozenset[str] = frozenset(), internal_date: datetime | None = None
-    ) -> int:
-        """A message of the owner's own, received here and now; returns its UID."""
-        raise NotImplementedError
-
-    async def copy(self, uids: Iterable[int], to: Folder) -> tuple[tuple[int, int], ...]:
-        """Pairs of the UID here and the UID there. All are copied, or an error is raised."""
-        raise NotImplementedError
-
-    async def move(self, uids: Iterable[int], to: Folder) -> tuple[tuple[int, int], ...]:
-        """RFC 6851; pairs as with `copy`."""
-        raise NotImplementedError
-
-    async def expunge(self, uids: Iterable[int] | None = None) -> tuple[int, ...]:
-        """Delete the messages that bear \\Deleted (of `uids`, where given: RFC 4315 2.1); returns their
-        UIDs. What a hold keeps, stays for the law."""
-        raise NotImplementedError
+    async def _bury(self, folder: str) -> None:
+        """What is left when it fails is done at the next opening."""
+        try:
+            with suppress(NoSuchFolder):
+                await self._expunging.bury(Index(self._vault, folder))
+            await self._names.buried(folder)
+        except StorageError as error:
+            _log.info("folders.burial_left", folder=folder, reason=type(error).__name__)

@@ -13,6 +13,7 @@ from typing import Final, final
 
 from storage.errors import AlreadyExists
 from storage.flags import Flags, put_flags
+from storage.folder_notes import leave_note
 from storage.identity import AccountId, MessageId, named_by
 from storage.located import Located
 from storage.mailbox import append
@@ -56,3 +57,9 @@ async def import_message(home: RegionStore, located: Located, recipient: str, fo
     except AlreadyExists:
         return False
     return True
+
+
+async def announce(home: RegionStore, located: Located, now: datetime) -> None:
+    """Have the owner's folders look for mail of any date: before a run, so that one that dies is not
+    forgotten, and after it. Raises Unavailable, Forbidden."""
+    await leave_note(home, located.keys, located.account, now)

@@ -18,7 +18,9 @@ padded so that it ends on a multiple of 4,096: one read of `TRAFFIC_READ` octets
 and traffic of nearly every message and nothing of its content, and the frame's length does
 not tell how many people a message went to. Content is compressed with zstd before it is sealed.
 
-A sealed document ("SITD") has no traffic frame, and one frame under the record key.
+A sealed document ("SITD") has no traffic frame, and one frame under the record key. What stands in it
+of a message's content (header blocks: the Subject is content) is sealed to the content key
+instead, and begins with "SITC": no key that opens traffic or records opens that.
 
 The HPKE `info` binds each frame to the header, the region, the object's key (which names
 account and message) and the category. A frame that is moved, swapped or relabelled does not open.
@@ -27,6 +29,7 @@ account and message) and the category. A frame that is moved, swapped or relabel
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, final
 
@@ -51,7 +54,7 @@ _HEADER: Final = struct.Struct(">4sBIIQ")
 _LENGTH: Final = struct.Struct(">I")
 _VERSION: Final = 1
 _MESSAGE: Final = b"SITM"
-_DOCUMENT: Final = b"SITD"
+_MAGIC_OF: Final = {Purpose.RECORD: b"SITD", Purpose.CONTENT: b"SITC"}
 
 
 @final
@@ -73,9 +76,10 @@ class Binding:
 @final
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The clear part of a sealed object: which generation opens it, and where its frames end."""
+    """The clear part of a sealed object: which key opens its (last) frame, and where its frames end."""
 
     generation: int
+    purpose: Purpose
     traffic_end: int
     end: int
     octets: bytes
@@ -103,26 +107,31 @@ def seal_message(public: PublicKeys, binding: Binding, traffic: bytes, content: 
     )
 
 
-def seal_document(public: PublicKeys, binding: Binding, document: bytes) -> bytes:
-    """A record of ours, under the record key."""
+def seal_document(
+    public: PublicKeys, binding: Binding, document: bytes, purpose: Purpose = Purpose.RECORD
+) -> bytes:
+    """A record of ours, under the record key; or under the content key, what says what mail says."""
     packed = zstandard.compress(document, 3)
-    header = _HEADER.pack(_DOCUMENT, _VERSION, public.generation, 0, len(packed) + _FRAME_OVERHEAD)
-    return header + _SUITE.encrypt(packed, public.record.hpke, binding.info(header, Purpose.RECORD))
+    magic = _MAGIC_OF[purpose]
+    header = _HEADER.pack(magic, _VERSION, public.generation, 0, len(packed) + _FRAME_OVERHEAD)
+    key = public.record if purpose is Purpose.RECORD else public.content
+    return header + _SUITE.encrypt(packed, key.hpke, binding.info(header, purpose))
 
 
 def read_message_header(binding: Binding, head: bytes) -> Header:
     """From the first octets of a sealed message. Raises Corrupt."""
-    return _read_header(binding, head, _MESSAGE)
+    return _read_header(binding, head, {_MESSAGE: Purpose.CONTENT})
 
 
-def read_document_header(binding: Binding, head: bytes) -> Header:
-    """From the first octets of a sealed document. Raises Corrupt."""
-    return _read_header(binding, head, _DOCUMENT)
+def read_document_header(binding: Binding, head: bytes, *purposes: Purpose) -> Header:
+    """From the first octets of a sealed document that is for one of `purposes` (a record's, where none
+    is named). Raises Corrupt."""
+    return _read_header(binding, head, {_MAGIC_OF[one]: one for one in purposes or (Purpose.RECORD,)})
 
 
 def open_traffic(private: PrivateKey, binding: Binding, head: bytes) -> bytes:
     """The traffic record, from the first `Header.traffic_end` octets or more. Raises Corrupt."""
-    header = _read_header(binding, head, _MESSAGE)
+    header = read_message_header(binding, head)
     if len(head) < header.traffic_end:
         raise Corrupt(binding.key, "it ends inside its traffic frame")
     frame = head[_HEADER.size : header.traffic_end]
@@ -135,29 +144,30 @@ def open_traffic(private: PrivateKey, binding: Binding, head: bytes) -> bytes:
 
 def open_content(private: PrivateKey, binding: Binding, sealed: bytes) -> bytes:
     """The message as it was received, from the whole object. Raises Corrupt."""
-    header = _read_header(binding, sealed, _MESSAGE)
+    header = read_message_header(binding, sealed)
     return _open_packed(private, binding, header, Purpose.CONTENT, sealed)
 
 
 def open_document(private: PrivateKey, binding: Binding, sealed: bytes) -> bytes:
-    """A record of ours, from the whole object. Raises Corrupt."""
-    header = _read_header(binding, sealed, _DOCUMENT)
-    return _open_packed(private, binding, header, Purpose.RECORD, sealed)
+    """A document for the purpose of the key, from the whole object. Raises Corrupt."""
+    header = read_document_header(binding, sealed, private.purpose)
+    return _open_packed(private, binding, header, private.purpose, sealed)
 
 
-def _read_header(binding: Binding, head: bytes, magic: bytes) -> Header:
+def _read_header(binding: Binding, head: bytes, expected: Mapping[bytes, Purpose]) -> Header:
     if len(head) < _HEADER.size:
         raise Corrupt(binding.key, "it is shorter than a header")
     octets = head[: _HEADER.size]
     found, version, generation, traffic, content = _HEADER.unpack(octets)
-    if found != magic:
-        raise Corrupt(binding.key, f"it does not begin with {magic.decode()}")
+    if found not in expected:
+        begins = " or ".join(magic.decode() for magic in expected)
+        raise Corrupt(binding.key, f"it does not begin with {begins}")
     if version != _VERSION:
         raise Corrupt(binding.key, f"its format version is {version}, and this program knows {_VERSION}")
     if traffic > MAX_TRAFFIC_FRAME:
         raise Corrupt(binding.key, f"its traffic frame claims more than {MAX_TRAFFIC_FRAME} octets")
     traffic_end = _HEADER.size + traffic
-    return Header(generation, traffic_end, traffic_end + content, octets)
+    return Header(generation, expected[found], traffic_end, traffic_end + content, octets)
 
 
 def _open_packed(

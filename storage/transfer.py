@@ -160,17 +160,18 @@ class Transfer:
         _must_be(key, found, carried)
 
     async def _reseal(self, key: str) -> None:
-        """A document under the account's record key, under its key in the new home."""
+        """A document under one of the account's keys, under the like key in the new home."""
         try:
             sealed = (await self._old.mail.get(key)).body
         except NotFound:
             return
         binding = Binding(self._old.region.code, key)
-        generation = read_document_header(binding, sealed).generation
-        private = await self._ring.private(Purpose.RECORD, generation, opens=key)
+        header = read_document_header(binding, sealed, Purpose.RECORD, Purpose.CONTENT)
+        private = await self._ring.private(header.purpose, header.generation, opens=key)
         document = open_document(private, binding, sealed)
         await self._record.still_ours()
-        await self._new.mail.put(key, seal_document(self.keys, Binding(self._new.region.code, key), document))
+        again = seal_document(self.keys, Binding(self._new.region.code, key), document, header.purpose)
+        await self._new.mail.put(key, again)
 
 
 def _must_be(key: str, traffic: TrafficRecord, content: bytes) -> None:

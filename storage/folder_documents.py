@@ -1,0 +1,260 @@
+"""How a folder lies at rest: its head, the segments of entries that the head names, the header blocks.
+
+`<folder>/head` is replaced by compare-and-swap, and is the one truth: an object that the head does not
+name is not there. Segments and header blocks are written once, before a head names them.
+
+The newest entries stand in the head itself (`tail`), and so do changes of older ones (`overlay`), until
+there are enough of them to be worth a segment. So a flag costs one small put, however large the folder is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, final
+
+from storage.errors import Corrupt
+from storage.folder_types import Entry
+from storage.folder_uids import NONE, UidSet
+from storage.identity import MessageId
+
+_VERSION: Final = 1
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Entries in an object of their own. `uids` are those that are still there: the object may hold
+    more. `first` and `last` bound the names of its messages; `modseq` is the highest in it."""
+
+    name: str
+    uids: UidSet
+    first: str
+    last: str
+    modseq: int
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Header blocks in an object of their own."""
+
+    name: str
+    uids: UidSet
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What became of an entry since its segment was written."""
+
+    flags: frozenset[str]
+    modseq: int
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """A move that was begun: whoever reads the head next may end it (RFC 6851 3.3: not half done)."""
+
+    id: str
+    to: str  # the folder's id
+    uids: UidSet
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A move or a copy that came in here, so that it is done once. `uids` in the order of the source's."""
+
+    id: str
+    at: datetime
+    uids: tuple[int, ...]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The state of a folder.
+
+    `serial` rises with each replacement. `deleted`: who bears \\Deleted. `fence`, `taken` and
+    `taken_before`: the newest intake that brought mail here, what it brought, and what the one before
+    it did (`storage.folder_arrivals`); `filed`: the last that a session put here itself. `pending`:
+    messages that are to be deleted for good. `dropped`: keys of objects that an earlier head named,
+    until they are known to be gone.
+    """
+
+    serial: int = 0
+    uid_next: int = 1
+    modseq: int = 1  # RFC 7162 3.1.1: a positive number
+    unseen: int = 0
+    deleted: UidSet = NONE
+    segments: tuple[Segment, ...] = ()
+    tail: tuple[Entry, ...] = ()
+    overlay: Mapping[int, Changed] = field(default_factory=dict)
+    batches: tuple[Batch, ...] = ()
+    fence: int = 0
+    taken: frozenset[str] = frozenset()
+    taken_before: frozenset[str] = frozenset()
+    filed: tuple[str, ...] = ()
+    pending: tuple[str, ...] = ()
+    leaving: tuple[Leaving, ...] = ()
+    arrived: tuple[Arrived, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+    @property
+    def uids(self) -> UidSet:
+        ranges = [span for segment in self.segments for span in segment.uids.ranges]
+        return UidSet.spanning([*ranges, *UidSet.of(entry.uid for entry in self.tail).ranges])
+
+
+def write_head(head: Head) -> bytes:
+    flags = _FlagTable()
+    return _dump(
+        {
+            "version": _VERSION,
+            "serial": head.serial,
+            "uid_next": head.uid_next,
+            "modseq": head.modseq,
+            "unseen": head.unseen,
+            "deleted": str(head.deleted),
+            "segments": [[one.name, str(one.uids), one.first, one.last, one.modseq] for one in head.segments],
+            "tail": [_row(entry, flags) for entry in head.tail],
+            "overlay": [[uid, flags.number(one.flags), one.modseq] for uid, one in head.overlay.items()],
+            "batches": [[one.name, str(one.uids)] for one in head.batches],
+            "fence": head.fence,
+            "taken": sorted(head.taken),
+            "taken_before": sorted(head.taken_before),
+            "filed": head.filed,
+            "pending": head.pending,
+            "leaving": [[one.id, one.to, str(one.uids)] for one in head.leaving],
+            "arrived": [[one.id, milliseconds(one.at), one.uids] for one in head.arrived],
+            "dropped": head.dropped,
+            "flags": flags.rows(),
+        }
+    )
+
+
+def read_head(key: str, body: bytes) -> Head:
+    """Raises Corrupt naming `key`."""
+    try:
+        found = _load(body)
+        flags = _flag_rows(found)
+        return Head(
+            serial=int(found["serial"]),
+            uid_next=int(found["uid_next"]),
+            modseq=int(found["modseq"]),
+            unseen=int(found["unseen"]),
+            deleted=UidSet.parse(found["deleted"]),
+            segments=tuple(
+                Segment(str(name), UidSet.parse(uids), str(first), str(last), int(modseq))
+                for name, uids, first, last, modseq in found["segments"]
+            ),
+            tail=tuple(_entry(row, flags) for row in found["tail"]),
+            overlay={int(uid): Changed(flags[at], int(modseq)) for uid, at, modseq in found["overlay"]},
+            batches=tuple(Batch(str(name), UidSet.parse(uids)) for name, uids in found["batches"]),
+            fence=int(found["fence"]),
+            taken=frozenset(map(str, found["taken"])),
+            taken_before=frozenset(map(str, found["taken_before"])),
+            filed=tuple(map(str, found["filed"])),
+            pending=tuple(map(str, found["pending"])),
+            leaving=tuple(Leaving(str(a), str(b), UidSet.parse(uids)) for a, b, uids in found["leaving"]),
+            arrived=tuple(
+                Arrived(str(name), moment(at), tuple(map(int, uids))) for name, at, uids in found["arrived"]
+            ),
+            dropped=tuple(map(str, found["dropped"])),
+        )
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise Corrupt(key, f"not the head of a folder ({type(error).__name__})") from None
+
+
+def write_entries(entries: Iterable[Entry]) -> bytes:
+    flags = _FlagTable()
+    rows = [_row(entry, flags) for entry in entries]
+    return _dump({"version": _VERSION, "rows": rows, "flags": flags.rows()})
+
+
+def read_entries(key: str, body: bytes) -> dict[int, Entry]:
+    """By UID. Raises Corrupt naming `key`."""
+    try:
+        found = _load(body)
+        flags = _flag_rows(found)
+        entries = [_entry(row, flags) for row in found["rows"]]
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise Corrupt(key, f"not entries of a folder ({type(error).__name__})") from None
+    return {entry.uid: entry for entry in entries}
+
+
+def write_headers(headers: Mapping[int, bytes]) -> bytes:
+    """A line of JSON that gives UIDs and lengths, then the blocks one after another."""
+    lengths = [[uid, len(block)] for uid, block in headers.items()]
+    return _dump({"version": _VERSION, "lengths": lengths}) + b"\n" + b"".join(headers.values())
+
+
+def read_headers(key: str, body: bytes) -> dict[int, bytes]:
+    """By UID. Raises Corrupt naming `key`."""
+    try:
+        line, _, blocks = body.partition(b"\n")
+        headers: dict[int, bytes] = {}
+        at = 0
+        for uid, length in _load(line)["lengths"]:
+            headers[int(uid)] = blocks[at : at + int(length)]
+            at += int(length)
+        if at != len(blocks):
+            raise ValueError("the lengths are not those of the blocks")
+    except (KeyError, TypeError, ValueError) as error:
+        raise Corrupt(key, f"not header blocks of a folder ({type(error).__name__})") from None
+    return headers
+
+
+def milliseconds(when: datetime) -> int:
+    return (when - _EPOCH) // timedelta(milliseconds=1)
+
+
+def moment(since_1970: int) -> datetime:
+    """UTC, from milliseconds. Raises ValueError for what no date can hold."""
+    try:
+        return _EPOCH + timedelta(milliseconds=since_1970)
+    except OverflowError:
+        raise ValueError("a time in milliseconds is expected") from None
+
+
+class _FlagTable:
+    """Each set of flags once: of 2,000 messages most bear the same."""
+
+    def __init__(self) -> None:
+        self._numbers: Final[dict[frozenset[str], int]] = {}
+
+    def number(self, flags: frozenset[str]) -> int:
+        return self._numbers.setdefault(flags, len(self._numbers))
+
+    def rows(self) -> list[list[str]]:
+        return [sorted(flags) for flags in self._numbers]
+
+
+def _flag_rows(found: Mapping[str, Any]) -> Sequence[frozenset[str]]:
+    return [frozenset(map(str, row)) for row in found["flags"]]
+
+
+def _row(entry: Entry, flags: _FlagTable) -> list[object]:
+    date = milliseconds(entry.internal_date)
+    return [entry.uid, str(entry.message), flags.number(entry.flags), entry.size, date, entry.modseq]
+
+
+def _entry(row: Sequence[Any], flags: Sequence[frozenset[str]]) -> Entry:
+    uid, message, at, size, date, modseq = row
+    return Entry(int(uid), MessageId.parse(str(message)), flags[at], int(size), moment(date), int(modseq))
+
+
+def _dump(document: Mapping[str, object]) -> bytes:
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _load(body: bytes) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(body)
+    if found["version"] != _VERSION:
+        raise ValueError(f"version {found['version']!r} is unknown")
+    return found

@@ -1,0 +1,223 @@
+"""What an owner puts into folders: APPEND, COPY, MOVE.
+
+A message that the owner puts is an object like any other, with its flags document beside it, put first:
+if we crash before the folder's head names the message, the next look at INBOX, or the next comparison,
+enters it where the flags document says.
+
+A move changes two heads, and goes in three steps, each a swap:
+
+    1. the source says what leaves, under the move's name     the messages are in the source alone
+    2. the target enters them, and remembers the name         they are in both, under the source's note
+    3. the source lets go of them, and of its note            done
+
+Whoever reads the source after a crash does 2 and 3 again: 2 is done once for a name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Final, final
+
+from storage.flags import Flags, put_flags
+from storage.folder_arrivals import header_block
+from storage.folder_documents import Arrived, Leaving
+from storage.folder_draft import Arrival, Draft
+from storage.folder_index import Index
+from storage.folder_intake import Intake
+from storage.folder_types import Entry, NoSuchFolder
+from storage.folder_uids import UidSet
+from storage.folder_vault import FolderVault, fresh_name
+from storage.identity import MessageId, MessageIds, named_by
+from storage.in_order import as_stream, in_order
+from storage.mailbox import Envelope, append, message_key
+from storage.sealing import Binding, seal_message
+from storage.tombstones import hide
+from storage.traffic import write_record
+
+PROTOCOL: Final = "IMAP"  # in the traffic record, where RFC 3848 has ESMTP
+_IDS: Final = MessageIds()
+_AT_ONCE: Final = 8
+_OCTETS_AT_ONCE: Final = 32 * 1024 * 1024
+# How long a target remembers the name of a move: longer than any process is at one.
+_REMEMBERED: Final = timedelta(days=1)
+_REMEMBERED_AT_LEAST: Final = 32
+# Of what was put here, how much a head still knows: an intake that began before is long over by then.
+_FILED: Final = 64
+
+Pairs = tuple[tuple[int, int], ...]  # the UID here, and the UID there
+
+
+@final
+class Filing:
+    """One account's owner at work. Made for one session."""
+
+    def __init__(self, vault: FolderVault, intake: Intake) -> None:
+        self._vault: Final = vault
+        self._intake: Final = intake
+
+    async def append(
+        self, index: Index, name: str, content: bytes, flags: frozenset[str], internal_date: datetime | None
+    ) -> int:
+        """A message of the owner's own; it is received here and now, whatever its date says: an order's
+        timespan is measured by that. `name` is the folder's. Returns the UID."""
+        now = self._vault.clock()
+        message = _IDS.issue(now)
+        _, held = await asyncio.gather(self._vault.refuse_while_frozen(), self._vault.is_under_hold())
+        located = replace(self._vault.located, keys=self._vault.public, legal_hold=held)
+        kept = Flags(name, flags, internal_date)
+        await put_flags(self._vault.home, located.keys, located.account, message, kept)
+        envelope = Envelope("", "", "", "", now, PROTOCOL)
+        await append(self._vault.home, located, envelope, content, message=message)
+        date = internal_date or message.received_at
+        arrival = Arrival(message, flags, len(content), date, header_block(content))
+        (uid,) = await self._enter(index, [arrival])
+        return uid
+
+    async def copy(self, source: Index, uids: UidSet, target: Index, name: str) -> Pairs:
+        """New objects, under names of the same time: an order's timespan still finds them."""
+        entries = await source.entries(uids)
+        if not entries:
+            return ()
+        await self._vault.refuse_while_frozen()
+        held = await self._vault.is_under_hold()
+        put: list[MessageId] = []
+
+        async def one(entry: Entry) -> Arrival:
+            message = named_by(entry.message.received_at, secrets.token_bytes(16))
+            put.append(message)
+            return await self._copied(entry, message, name, held=held)
+
+        stream = in_order(
+            as_stream(entries), one, _AT_ONCE, weigh=lambda entry: entry.size, budget=_OCTETS_AT_ONCE
+        )
+        try:
+            async with aclosing(stream):
+                arrivals = [arrival async for arrival in stream]
+            there = await self._enter(target, arrivals)
+        except BaseException:
+            # RFC 3501 6.4.7: the target is left as it was before the attempt.
+            await asyncio.shield(self._take_back(put))
+            raise
+        return tuple(zip((entry.uid for entry in entries), there, strict=True))
+
+    async def move(self, source: Index, uids: UidSet, target: Index) -> Pairs:
+        """The messages stay where they lie: only heads change. One that another session is moving
+        elsewhere at this moment is left to it."""
+        if source.id == target.id:
+            return await source.commit(partial(_renumber, uids=uids))
+        name = fresh_name()
+
+        async def announce(draft: Draft) -> UidSet:
+            elsewhere = UidSet.spanning(span for one in draft.head.leaving for span in one.uids.ranges)
+            leaves = draft.head.uids.both(uids).minus(elsewhere)
+            if leaves:
+                note = Leaving(name, target.id, leaves)
+                draft.head = replace(draft.head, leaving=(*draft.head.leaving, note))
+            return leaves
+
+        leaves = await source.commit(announce)
+        if not leaves:
+            return ()
+        there = await self._carry(source, Leaving(name, target.id, leaves), target)
+        return tuple(zip(leaves, there, strict=True))
+
+    async def finish(self, source: Index) -> None:
+        """Moves that somebody has begun and not ended."""
+        for leaving in (await source.known()).leaving:
+            target = Index(self._vault, leaving.to)
+            try:
+                await self._carry(source, leaving, target)
+            except NoSuchFolder:  # the target was deleted before anything came there
+                await source.commit(partial(_forget, name=leaving.id))
+
+    async def _carry(self, source: Index, leaving: Leaving, target: Index) -> tuple[int, ...]:
+        """Steps 2 and 3."""
+        entries = await source.entries(leaving.uids)
+        headers = await source.headers(leaving.uids)
+        arrivals = [
+            Arrival(one.message, one.flags, one.size, one.internal_date, headers[one.uid]) for one in entries
+        ]
+        now = self._vault.clock()
+
+        async def enter(draft: Draft) -> tuple[int, ...]:
+            for arrived in draft.head.arrived:
+                if arrived.id == leaving.id:
+                    return arrived.uids
+            uids = await draft.add(arrivals)
+            known = draft.head.arrived
+            standing = [
+                one
+                for at, one in enumerate(known)
+                if at >= len(known) - _REMEMBERED_AT_LEAST or one.at > now - _REMEMBERED
+            ]
+            draft.head = replace(draft.head, arrived=(*standing, Arrived(leaving.id, now, uids)))
+            return uids
+
+        async def let_go(draft: Draft) -> None:
+            if any(one.id == leaving.id for one in draft.head.leaving):
+                await draft.remove(await draft.entries(leaving.uids))
+                await _forget(draft, name=leaving.id)
+
+        there = await target.commit(enter)
+        await source.commit(let_go)
+        return there
+
+    async def _copied(self, entry: Entry, message: MessageId, name: str, *, held: bool) -> Arrival:
+        vault = self._vault
+        record, content = await vault.message(entry.message)
+        date = entry.internal_date
+        flags = Flags(name, entry.flags, date if date != message.received_at else None)
+        await put_flags(vault.home, vault.public, vault.account, message, flags)
+        # Nobody has sent the copy: it must not be taken for a delivery that was sent again.
+        traffic = replace(record, id=message, sent_sha256=None)
+        key = message_key(vault.account, message)
+        binding = Binding(vault.home.region.code, key)
+        sealed = seal_message(vault.public, binding, write_record(traffic), content)
+        await vault.home.mail.put_if_absent(key, sealed, legal_hold=held, fresh_key=True)
+        return Arrival(message, entry.flags, len(content), date, header_block(content))
+
+    async def _enter(self, index: Index, arrivals: Sequence[Arrival]) -> tuple[int, ...]:
+        """Into the folder; somebody who has looked at INBOX meanwhile may have done so already."""
+
+        async def enter(draft: Draft) -> tuple[int, ...]:
+            there = await draft.holding(one.message for one in arrivals)
+            new = [one for one in arrivals if one.message not in there]
+            there |= dict(zip((one.message for one in new), await draft.add(new), strict=True))
+            if new:
+                filed = (*draft.head.filed, *(str(one.message) for one in new))
+                draft.head = replace(draft.head, filed=filed[-_FILED:])
+            return tuple(there[one.message] for one in arrivals)
+
+        try:
+            uids = await index.commit(enter)
+        except NoSuchFolder:
+            await self._take_back([one.message for one in arrivals])
+            raise
+        await self._intake.remember([one.message for one in arrivals])
+        return uids
+
+    async def _take_back(self, messages: Sequence[MessageId]) -> None:
+        for message in messages:
+            await hide(self._vault.home.mail, self._vault.account, message)
+
+
+async def _forget(draft: Draft, *, name: str) -> None:
+    left = tuple(one for one in draft.head.leaving if one.id != name)
+    draft.head = replace(draft.head, leaving=left)
+
+
+async def _renumber(draft: Draft, *, uids: UidSet) -> Pairs:
+    """RFC 6851 3.3: a message that is moved to where it is gets a new UID there."""
+    entries = await draft.entries(uids)
+    headers = await draft.headers(uids)
+    there = await draft.add(
+        [Arrival(one.message, one.flags, one.size, one.internal_date, headers[one.uid]) for one in entries]
+    )
+    await draft.remove(entries)
+    return tuple(zip((one.uid for one in entries), there, strict=True))
