@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from typing import Final, final
 
 import structlog
@@ -16,6 +17,10 @@ from storage.audit.backend import CHECKPOINT, LogBackend
 from storage.audit.note import Checkpoint, NoteError, VerifierKey, open_checkpoint
 from storage.errors import Conflict, Corrupt, NotFound, StorageError
 from storage.objects import ETag
+
+# Seconds between two checkpoints that nobody waits for: the commits that come meanwhile have the
+# engine to themselves, and are published together.
+_PACE: Final = 0.05
 
 # A checkpoint's note -> the same note, perhaps with cosignatures. Must not raise.
 Cosign = Callable[[Checkpoint, bytes], Awaitable[bytes]]
@@ -43,6 +48,7 @@ class Publisher:
         self._changed: Final = asyncio.Condition()
         # The size and tag of what is published, as we last saw it: None where that is not known.
         self._standing: tuple[int, ETag | None] | None = None
+        self._wanted = -1  # the largest size that somebody waits for
         self.size = -1  # of the newest checkpoint known to be published
 
     async def offer(self, checkpoint: Checkpoint, note: bytes) -> None:
@@ -55,12 +61,15 @@ class Publisher:
     async def until(self, size: int) -> None:
         """Return once a checkpoint of at least `size` entries is published."""
         async with self._changed:
+            self._want(size)
             await self._changed.wait_for(lambda: self.size >= size)
 
     async def drain(self, seconds: float) -> None:
         """Return once all that was offered is published, or when the time is up."""
         try:
             async with asyncio.timeout(seconds), self._changed:
+                if self._offered is not None:
+                    self._want(self._offered[0].size)
                 await self._changed.wait_for(lambda: not self._behind())
         except TimeoutError:
             _log.warning("audit checkpoint left unpublished", origin=self._key.name)
@@ -85,6 +94,14 @@ class Publisher:
             async with self._changed:
                 self.size = max(self.size, size)
                 self._changed.notify_all()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PACE), self._changed:
+                    await self._changed.wait_for(lambda: self._wanted > self.size)
+
+    def _want(self, size: int) -> None:
+        """Somebody waits for a checkpoint of that size: it is not put off."""
+        self._wanted = max(self._wanted, size)
+        self._changed.notify_all()
 
     def _behind(self) -> bool:
         return self._offered is not None and self._offered[0].size > self.size
