@@ -4,7 +4,9 @@ Taking in (nothing is kept): our SMTP door over a post that keeps nothing, again
 the limit of what this load can measure, and against aiosmtpd as it comes.
 Storing (every message durable before it is acknowledged): our LMTP door over a region on SeaweedFS,
 against Dovecot's LMTP into a maildir with fsync, and against Postfix before that Dovecot, counted by what
-is in the mailboxes.
+is in the mailboxes. Durable as each of them understands it: Dovecot syncs each message to the disk, SeaweedFS
+keeps it through its own crash and not through the machine's, unless it is told to (or has replicas).
+Last comes the ceiling: bare puts of the same objects, and where the CPU of a stored message goes.
 
 Targets (issue 4, line 10): taking in 0.4 x smtp-sink; storing 1.5 x Dovecot and 3 x Postfix -> Dovecot;
 0.6 CPU-seconds of our process for 1,000 messages of 10 KB.
@@ -24,8 +26,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.bench import ingress_cost
 from tests.bench.ingress_peers import dovecot
 from tests.bench.ingress_process import RECIPIENT
+from tests.bench.process_time import cpu_seconds
 from tests.ingress.postfix import Postfix, free_port
 
 CONNECTIONS = 50
@@ -61,12 +65,6 @@ def send(port: int, load: Load, *, lmtp: bool) -> float:
         check=True,
     )  # fmt: skip
     return time.perf_counter() - began
-
-
-def cpu_seconds(pid: int) -> float:
-    """User and system time of one process, with all its threads (Linux)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
@@ -160,3 +158,4 @@ def run() -> None:
         print("Dovecot (dovecot-lmtpd) is not on this machine, or this is not root: storing is not compared")
         return
     storing()
+    ingress_cost.run()
