@@ -116,7 +116,7 @@ from storage.audit.verify import verify
 begun = time.perf_counter()
 report = asyncio.run(verify(DirectorySource(Path(sys.argv[1])), VerifierKey.parse(sys.argv[2])))
 assert report.ok, report.faults
-print(report.checkpoint.size, time.perf_counter() - begun, sep="\\n")
+print(report.entries, time.perf_counter() - begun, sep="\\n")
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
