@@ -11,6 +11,8 @@ from typing import Final, final
 
 from storage.errors import Corrupt
 from storage.flags import Flags, read_flags
+from storage.folder_places import places_of
+from storage.folder_vault import FolderDocuments
 from storage.identity import MessageId
 from storage.in_order import in_order
 from storage.keyring import Keyholder, Keyring
@@ -46,15 +48,23 @@ async def owners_mail(home: RegionStore, located: Located) -> AsyncIterator[Expo
     account = located.account
     opener = Opener(home, account)
     keyring = await Keyring.load(home.mail, home.keys, Keyholder(home.region.code, account))
+    places = await places_of(FolderDocuments(home, account, keyring))
 
     async def open_one(message: MessageId) -> Exported | NotExported:
         try:
             _, content = await opener.message(message)
-            return Exported(message, content, await read_flags(home, keyring, account, message))
+            # Where the owner keeps it; where it came from, if no folder has taken it in yet.
+            filed = places.flags.get(message)
+            return Exported(message, content, filed or await read_flags(home, keyring, account, message))
         except Corrupt as error:
             return NotExported(message, error.rule)
 
-    async for one in in_order(visible(home, located), open_one, _AT_ONCE):
+    async def wanted() -> AsyncIterator[MessageId]:
+        async for message in visible(home, located):
+            if str(message) not in places.leaving:
+                yield message
+
+    async for one in in_order(wanted(), open_one, _AT_ONCE):
         yield one
 
 

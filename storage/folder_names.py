@@ -272,7 +272,7 @@ class Names:
 
     async def _read(self) -> tuple[Roster, ETag]:
         blob = await self._vault.get(self._key)
-        return _parse(self._key, blob.body), blob.etag
+        return parse_names(self._key, blob.body), blob.etag
 
 
 def _write(roster: Roster) -> bytes:
@@ -290,7 +290,8 @@ def _write(roster: Roster) -> bytes:
     return json.dumps(document, ensure_ascii=False).encode()
 
 
-def _parse(key: str, body: bytes) -> Roster:
+def parse_names(key: str, body: bytes) -> Roster:
+    """Raises Corrupt naming `key`."""
     try:
         found: dict[str, Any] = json.loads(body)
         if found["version"] != _VERSION:

@@ -10,7 +10,7 @@ from storage.errors import NotFound
 from storage.folder_documents import Batch, Head, Segment, read_entries, read_headers
 from storage.folder_types import Entry
 from storage.folder_uids import UidSet
-from storage.folder_vault import FolderVault
+from storage.folder_vault import FolderDocuments
 from storage.keys import Purpose
 
 _SEGMENTS_KEPT: Final = 4  # of some 2,000 entries: about 1 MB each
@@ -27,7 +27,7 @@ class Superseded(NotFound):
 class Shelf:
     """One folder's write-once objects. What is kept can never be out of date: names are used once."""
 
-    def __init__(self, vault: FolderVault, prefix: str) -> None:
+    def __init__(self, vault: FolderDocuments, prefix: str) -> None:
         """`prefix` is the folder's own, with the slash."""
         self._vault: Final = vault
         self._prefix: Final = prefix

@@ -38,22 +38,44 @@ def fresh_name() -> str:
     return secrets.token_hex(10)
 
 
+class FolderDocuments:
+    """What one account's sealed folder objects say. It keeps the account's keys: let it go when done."""
+
+    def __init__(self, home: RegionStore, account: AccountId, keyring: Keyring) -> None:
+        self.home: Final = home
+        self.account: Final = account
+        self.prefix: Final = f"{FOLDERS}{account}/"
+        self._keyring = keyring
+        self._renewing: Final = asyncio.Lock()
+
+    async def get(self, key: str, purpose: Purpose = Purpose.RECORD) -> Blob:
+        """An opened document, and the tag of its sealed form. Raises NotFound, Corrupt, Unavailable."""
+        blob = await self.home.mail.get(key)
+        binding = Binding(self.home.region.code, key)
+        generation = read_document_header(binding, blob.body, purpose).generation
+        if not self._keyring.has(generation):  # rotated by another process since the session began
+            await self._renew()
+        private = await self._keyring.private(purpose, generation, opens=key)
+        return Blob(open_document(private, binding, blob.body), blob.etag)
+
+    async def _renew(self) -> None:
+        async with self._renewing:
+            holder = Keyholder(self.home.region.code, self.account)
+            self._keyring = await Keyring.load(self.home.mail, self.home.keys, holder)
+
+
 @final
-class FolderVault:
-    """One account's sealed folder objects. It keeps the account's keys: let it go with the session."""
+class FolderVault(FolderDocuments):
+    """One account's folder objects, to read and to write: what a signed-in session has."""
 
     def __init__(
         self, home: RegionStore, located: Located, register: HoldRegister, clock: Clock, keyring: Keyring
     ) -> None:
-        self.home: Final = home
+        super().__init__(home, located.account, keyring)
         self.located: Final = located
         self.register: Final = register
         self.clock: Final = clock
-        self.account: Final[AccountId] = located.account
-        self.prefix: Final = f"{FOLDERS}{located.account}/"
-        self._keyring = keyring
         self._opener = Opener(home, located.account)
-        self._renewing: Final = asyncio.Lock()
 
     @classmethod
     async def open(
@@ -66,16 +88,6 @@ class FolderVault:
     @property
     def public(self) -> PublicKeys:
         return self._keyring.public
-
-    async def get(self, key: str, purpose: Purpose = Purpose.RECORD) -> Blob:
-        """An opened document, and the tag of its sealed form. Raises NotFound, Corrupt, Unavailable."""
-        blob = await self.home.mail.get(key)
-        binding = Binding(self.home.region.code, key)
-        generation = read_document_header(binding, blob.body, purpose).generation
-        if not self._keyring.has(generation):  # rotated by another process since the session began
-            await self._renew()
-        private = await self._keyring.private(purpose, generation, opens=key)
-        return Blob(open_document(private, binding, blob.body), blob.etag)
 
     async def put_fresh(self, key: str, document: bytes, purpose: Purpose = Purpose.RECORD) -> None:
         """Write an object once, under a key that ends in a `fresh_name`."""
@@ -132,7 +144,5 @@ class FolderVault:
         return seal_document(self.public, Binding(self.home.region.code, key), document, purpose)
 
     async def _renew(self) -> None:
-        async with self._renewing:
-            holder = Keyholder(self.home.region.code, self.account)
-            self._keyring = await Keyring.load(self.home.mail, self.home.keys, holder)
-            self._opener = Opener(self.home, self.account)
+        await super()._renew()
+        self._opener = Opener(self.home, self.account)

@@ -21,7 +21,7 @@ from gateway.mail_sources import SourceError, count_maildir, read_maildir, read_
 from storage.audit.entry import Event
 from storage.errors import AccountClosed, AccountSuspended
 from storage.exporting import owners_mail
-from storage.importing import Found, import_message
+from storage.importing import Found, announce, import_message
 from storage.in_order import in_order
 
 _AT_ONCE: Final = 16
@@ -50,8 +50,12 @@ def import_(address: str, maildir: Path | None, mbox: Path | None, json_: bool, 
         raise UsageFault("--maildir DIR or --mbox FILE is expected, and one of them")
     counts = {"imported": 0, "there_already": 0}
 
+    async def tell_the_folders(house: House) -> None:
+        located = await house.directory.locate(wanted)
+        await announce(house.ground.home(located), located, house.clock())
+
     async def work(house: House) -> None:
-        await house.directory.locate(wanted)
+        await tell_the_folders(house)
         source = read_maildir(maildir) if maildir else read_mbox(mbox) if mbox else iter(())
         total = count_maildir(maildir) if maildir else None
 
@@ -65,6 +69,7 @@ def import_(address: str, maildir: Path | None, mbox: Path | None, json_: bool, 
             async for fresh in in_order(_read_ahead(source), one, _AT_ONCE):
                 counts["imported" if fresh else "there_already"] += 1
                 bar.advance()
+        await tell_the_folders(house)  # of what came since somebody looked
 
     try:
         run(config, lambda house: about(wanted, work(house)))

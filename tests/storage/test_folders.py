@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from storage.exporting import Exported, owners_mail
 from storage.flags import Flags
 from storage.folders import (
     INBOX,
@@ -331,3 +332,21 @@ async def test_new_keys_open_and_old_ones_still_do(it: Ward) -> None:
     view = await folder.refresh()
     assert (view.count, view.unseen) == (2, 1)
     assert len(await contents_of(folder, view)) == 2
+
+
+async def test_an_export_says_where_its_owner_keeps_a_message(it: Ward) -> None:
+    ids = await it.deliver(3)
+    folders = await signed_in(it)
+    inbox, archive = await folders.folder(INBOX), await folders.folder("Archive")
+    await inbox.refresh()
+    await inbox.store([2], add(SEEN))
+    await inbox.move([2], archive)
+    await inbox.store([3], add(DELETED))
+    await inbox.expunge()
+    (later,) = await it.deliver(1)
+    found = [one async for one in owners_mail(it.store, it.located) if isinstance(one, Exported)]
+    assert [(one.message, one.flags.folder, one.flags.flags) for one in found] == [
+        (ids[0], INBOX, frozenset()),
+        (ids[1], "Archive", frozenset({SEEN})),
+        (later, INBOX, frozenset()),
+    ]
