@@ -61,7 +61,7 @@ class Card:
     pid: int
     smtp: str
     lmtp: str
-    imap: str | None
+    imap: str
     gateway: str
     config: str
     regions: dict[str, CardRegion]

@@ -1,4 +1,4 @@
-"""What the demo prints when all is listening: where everything is, and three things to try."""
+"""What the demo prints when all is listening: where everything is, and four things to try."""
 
 from __future__ import annotations
 
@@ -17,12 +17,19 @@ def invite(card: Card, card_path: Path) -> str:
     situs = shlex.join([sys.executable, "-m", "gateway"])
     config = shlex.quote(card.config)
     host, port = card.smtp.split(":")
-    target = card.home(IRELAND).address
+    owner = card.home(IRELAND)
+    target = owner.address
     request = _us_request(card, card_path.parent)
     # Double quotes inside: the shell's single quotes around it then need no escapes.
     send = (
         f'import smtplib; smtplib.SMTP("{host}", {port}).sendmail("you@elsewhere.example", ["{target}"], '
         '"Subject: hello\\r\\n\\r\\nIt stays in Ireland.\\r\\n")'
+    )
+    imap_host, imap_port = card.imap.split(":")
+    read = (
+        f'import imaplib; box = imaplib.IMAP4("{imap_host}", {imap_port}); '
+        f'box.login("{target}", "{owner.password}"); box.select(); '
+        'print(box.fetch("1:*", "(BODY.PEEK[])")[1])'
     )
     places = "\n".join(
         f"  {region.country}  {code:<13} {region.endpoint}  bucket {region.bucket}  {card.home(code).address}"
@@ -33,7 +40,7 @@ Situs is running: three regions, three S3 servers, one law for each.
 
 {places}
 
-  SMTP {card.smtp}   LMTP {card.lmtp}   disclosure gateway {card.gateway}
+  SMTP {card.smtp}   LMTP {card.lmtp}   IMAP {card.imap}   disclosure gateway {card.gateway}
   everything else (operators and tokens, authorities and keys): {card_path}
 
 Try:
@@ -42,11 +49,15 @@ Try:
 
      {shlex.join([sys.executable, "-c", send])}
 
-  2. Bring a US warrant for it. It is refused, and told why, and what would open the mailbox.
+  2. Read it as its owner. Any mail client will do: {target}, password {owner.password}, no TLS here.
+
+     {shlex.join([sys.executable, "-c", read])}
+
+  3. Bring a US warrant for it. It is refused, and told why, and what would open the mailbox.
 
      {_post(card, request)} | {sys.executable} -m json.tool
 
-  3. Verify the Irish log, where that refusal now stands.
+  4. Verify the Irish log, where that refusal now stands.
 
      {situs} audit verify --region {IRELAND} --config {config}
 

@@ -82,6 +82,8 @@ def write_config(path: Path, engines: Mapping[str, EngineProcess], doors: Doors)
         *_keys(listen=[doors.smtp], hostname="mx.situs.example"),
         "[lmtp]",
         *_keys(listen=[doors.lmtp], hostname="mx.situs.example"),
+        "[imap]",
+        *_keys(listen=[doors.imap], hostname="imap.situs.example"),
         "[gateway]",
         *_keys(listen=doors.gateway, seat=SEAT),
     ]

@@ -169,7 +169,7 @@ def _card(
         pid=os.getpid(),
         smtp=doors.smtp[0],
         lmtp=doors.lmtp[0],
-        imap=None,
+        imap=doors.imap[0],
         gateway=f"http://{doors.gateway}",
         config=str(config.path),
         regions={

@@ -99,14 +99,16 @@ def test_the_card_says_what_the_contract_asks(demo: RunningDemo) -> None:
 
 def test_each_thing_to_try_can_be_pasted_and_works(demo: RunningDemo) -> None:
     commands = re.findall(r"^     (\S(?:.*\\\n)*.*)$", demo.said, re.M)
-    assert len(commands) == 3
+    assert len(commands) == 4
 
     def paste(command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=False)
 
-    send, refuse, verify = commands
+    send, read, refuse, verify = commands
     sent = paste(send)
     assert sent.returncode == 0, sent.stderr
+    owned = paste(read)
+    assert "It stays in Ireland." in owned.stdout, owned.stderr
     refused = paste(refuse)
     problem = json.loads(refused.stdout)
     assert problem["status"] == 403
