@@ -9,7 +9,11 @@ import pytest
 from policy.order import Timespan
 from policy.retention import parse_label
 from storage.audit.entry import Event
+from storage.audit.log import AuditLog
 from storage.audit.note import NoteError
+from storage.audit.records import Erased, RecordRoom
+from storage.audit.source import BackendSource
+from storage.audit.verify import Demands, verify
 from storage.deletion import Eraser
 from storage.erasure import Erasure
 from storage.errors import Corrupt, KeyRefused, NotFound, StorageError, Unavailable
@@ -23,7 +27,7 @@ from storage.opening import Opener
 from storage.region import RegionStore
 from storage.tombstones import hide
 from storage.unheld import refuse_if_held
-from tests.audit.logs import SIGNER
+from tests.audit.logs import REGION, SIGNER, entry
 from tests.holds.people import NORA, NOW, on
 from tests.holds.ward import PSEUDONYMS, Ward, ward
 
@@ -147,3 +151,24 @@ async def test_a_crash_after_any_step_is_resumed(
         certificate = await erasure(it).erase(it.account, "ada")
         assert await left(it) == []
         certificate.verify(SIGNER.key)
+
+
+async def test_the_log_stays_valid_and_the_records_of_the_erased_cannot_be_read(region: RegionStore) -> None:
+    """Whoever was asked about is forgotten; that somebody asked, when, and with what end, is not."""
+    async with ward(region) as it, await AuditLog.open(region.audit, REGION, SIGNER) as log:
+        await it.deliver(1)
+        room = RecordRoom(it.store, it.vault)
+        about = await room.keep({"order": "of the District Court"}, (it.account, it.located.keys))
+        other = await room.keep({"operator": "nora"})
+        for number, digest in enumerate((about, other)):
+            await log.append(replace(entry(number), record=digest))
+        assert (await room.open(about))["order"] == "of the District Court"
+
+        await Erasure(it.store, it.register, SIGNER, settle=0).erase(it.account, "ada")
+
+        with pytest.raises(Erased):
+            await room.open(about)
+        await log.published(2)
+        report = await verify(BackendSource(region.audit), SIGNER.key, Demands(records=room))
+    assert (report.faults, report.entries) == ([], 2)
+    assert (report.records, report.erased) == (1, 1)
