@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -20,6 +20,7 @@ from gateway.config_file import (
     GatewaySection,
     ImapSection,
     KeyFileSection,
+    ListenerSection,
     MailSection,
     OidcSection,
     RegionSection,
@@ -51,7 +52,7 @@ class AuditSettings:
 @final
 @dataclass(frozen=True, slots=True)
 class MailSettings:
-    """One mail door: where it listens and who may come in."""
+    """One mail door: where it listens and who may come in. `more`: listeners of it that differ."""
 
     listen: tuple[str, ...]
     unix: Path | None
@@ -59,8 +60,15 @@ class MailSettings:
     certificate: Path | None
     key: Path | None
     implicit_tls: bool
+    require_tls: bool
     proxy_from: tuple[str, ...]
     connect_from: tuple[str, ...]
+    more: tuple[MailSettings, ...] = ()
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Every `HOST:PORT` of the door."""
+        return (*self.listen, *(address for each in self.more for address in each.listen))
 
 
 @final
@@ -228,21 +236,51 @@ class _Reader:
             raise self._fault("gateway.oidc", str(error)) from None
 
     def _mail(self, door: str, section: DoorSection) -> MailSettings:
-        if (section.certificate is None) != (section.key is None):
-            raise self._fault(f"{door}.certificate", "certificate and key go together")
-        if section.implicit_tls and section.certificate is None:
-            raise self._fault(f"{door}.implicit_tls", "needs a certificate and a key")
         unix = section.unix if isinstance(section, MailSection) else None
-        return MailSettings(
-            listen=tuple(section.listen),
-            unix=self._at(unix) if unix else None,
-            hostname=section.hostname,
-            certificate=self._at(section.certificate) if section.certificate else None,
-            key=self._at(section.key) if section.key else None,
-            implicit_tls=section.implicit_tls,
-            proxy_from=tuple(section.proxy_from),
-            connect_from=tuple(section.connect_from),
+        settings = self._sound(
+            door,
+            MailSettings(
+                listen=tuple(section.listen),
+                unix=self._at(unix) if unix else None,
+                hostname=section.hostname,
+                certificate=self._at(section.certificate) if section.certificate else None,
+                key=self._at(section.key) if section.key else None,
+                implicit_tls=section.implicit_tls,
+                require_tls=section.require_tls,
+                proxy_from=tuple(section.proxy_from),
+                connect_from=tuple(section.connect_from),
+            ),
         )
+        more = tuple(
+            self._listener(f"{door}.listener[{number}]", each, settings)
+            for number, each in enumerate(section.listener)
+        )
+        return replace(settings, more=more)
+
+    def _listener(self, key: str, section: ListenerSection, door: MailSettings) -> MailSettings:
+        def own(networks: list[str] | None, doors: tuple[str, ...]) -> tuple[str, ...]:
+            return doors if networks is None else tuple(networks)
+
+        settings = replace(
+            door,
+            listen=tuple(section.listen),
+            unix=None,
+            certificate=self._at(section.certificate) if section.certificate else door.certificate,
+            key=self._at(section.key) if section.key else door.key,
+            implicit_tls=door.implicit_tls if section.implicit_tls is None else section.implicit_tls,
+            require_tls=door.require_tls if section.require_tls is None else section.require_tls,
+            proxy_from=own(section.proxy_from, door.proxy_from),
+            connect_from=own(section.connect_from, door.connect_from),
+        )
+        return self._sound(key, settings)
+
+    def _sound(self, key: str, settings: MailSettings) -> MailSettings:
+        if (settings.certificate is None) != (settings.key is None):
+            raise self._fault(f"{key}.certificate", "certificate and key go together")
+        for name in ("implicit_tls", "require_tls"):
+            if getattr(settings, name) and settings.certificate is None:
+                raise self._fault(f"{key}.{name}", "needs a certificate and a key")
+        return settings
 
     def _imap(self, section: ImapSection) -> ImapSettings:
         regions = self._file.regions.items()

@@ -82,6 +82,18 @@ class LawSection(Section):
     lawbook: str | None = None
 
 
+class ListenerSection(Section):
+    """A further listener of a door: what is left out here is as the door has it."""
+
+    listen: Annotated[list[ListenAddress], Field(min_length=1)]
+    certificate: str | None = None
+    key: str | None = None
+    implicit_tls: bool | None = None
+    require_tls: bool | None = None
+    proxy_from: list[str] | None = None
+    connect_from: list[str] | None = None
+
+
 class DoorSection(Section):
     """A mail door: where it listens, and who may come in."""
 
@@ -90,8 +102,10 @@ class DoorSection(Section):
     certificate: str | None = None
     key: str | None = None
     implicit_tls: bool = False
+    require_tls: bool = False
     proxy_from: list[str] = []
     connect_from: list[str] = []
+    listener: list[ListenerSection] = []
 
 
 class MailSection(DoorSection):

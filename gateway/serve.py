@@ -242,7 +242,7 @@ async def _running(work: Coroutine[None, None, None], name: str) -> AsyncIterato
 
 
 def _listeners(
-    config: Config, door: DoorName, settings: MailSettings, shared_ports: bool
+    config: Config, door: str, settings: MailSettings, shared_ports: bool
 ) -> list[ListenerSettings]:
     certificate = (
         CertificateFiles(settings.certificate, settings.key)
@@ -260,6 +260,7 @@ def _listeners(
             reuse_port=shared_ports,
             certificate=certificate,
             implicit_tls=settings.implicit_tls,
+            require_tls=settings.require_tls,
             connect_from=connect_from,
             proxy_from=proxy_from,
         )
@@ -270,6 +271,8 @@ def _listeners(
         found.append(listener(host, int(port), None))
     if settings.unix is not None:
         found.append(listener("", 0, settings.unix))
+    for number, each in enumerate(settings.more):
+        found += _listeners(config, f"{door}.listener[{number}]", each, shared_ports)
     return found
 
 

@@ -41,9 +41,9 @@ class Supervisor:
     def __init__(self, config: Config, only: str | None, count: int) -> None:
         """Raises ConfigError for ports that workers cannot share, or a UNIX socket that is taken."""
         listen = (
-            *config.smtp.listen,
-            *config.lmtp.listen,
-            *config.imap.door.listen,
+            *config.smtp.addresses,
+            *config.lmtp.addresses,
+            *config.imap.door.addresses,
             config.gateway_listen,
         )
         if any(address.endswith(":0") for address in listen):

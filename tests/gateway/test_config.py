@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import get_args
 
@@ -79,6 +79,15 @@ def test_a_fault_names_file_key_and_rule(tmp_path: Path, old: str, new: str, exp
     assert expected in line
     assert str(tmp_path / "situs.toml") in line
     assert "\n" not in line
+
+
+def test_a_listener_has_what_its_door_has_but_for_what_it_says(tmp_path: Path) -> None:
+    door = load_config(written(tmp_path, EXAMPLE)).smtp
+    (further,) = door.more
+    assert further == replace(
+        door, listen=("0.0.0.0:465",), implicit_tls=True, connect_from=("192.0.2.0/24",), more=()
+    )
+    assert door.addresses == ("0.0.0.0:25", "0.0.0.0:465")
 
 
 def test_a_missing_file_and_a_wrong_key_end_a_command_with_2(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import smtplib
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -12,6 +13,7 @@ import pytest
 
 from tests.gateway.demos import RunningDemo, running_demo, situs
 from tests.gateway.servers import free_port, serving
+from tests.ingress.certificates import client_context, write_certificate
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +82,43 @@ def test_any_worker_tells_the_figures_of_all(
         for personal in (local, domain, "b.example", "127.0.0.1"):
             assert personal.encode() not in octets
     assert not list(tmp_path.glob("situs-figures-*"))
+
+
+def test_each_listener_has_its_own_choice_of_tls_and_of_who_may_connect(
+    demo: RunningDemo, tmp_path: Path
+) -> None:
+    files = write_certificate(tmp_path)
+    closed, starttls, implicit = (free_port() for _ in range(3))
+    more = f"""
+        [[smtp.listener]]
+        listen = ["127.0.0.1:{closed}"]
+        connect_from = ["192.0.2.0/24"]
+        [[smtp.listener]]
+        listen = ["127.0.0.1:{starttls}"]
+        certificate = "{files.certificate}"
+        key = "{files.key}"
+        require_tls = true
+        [[smtp.listener]]
+        listen = ["127.0.0.1:{implicit}"]
+        certificate = "{files.certificate}"
+        key = "{files.key}"
+        implicit_tls = true
+    """
+    with serving(demo.card, tmp_path, more=more) as server:
+        server.hear("serving")
+        server.send(demo.card)
+        with pytest.raises(smtplib.SMTPConnectError) as refused:
+            smtplib.SMTP("127.0.0.1", closed, timeout=30)
+        assert refused.value.smtp_code == 554
+        with smtplib.SMTP("127.0.0.1", starttls, timeout=30) as client:
+            client.ehlo()
+            assert client.mail("a@b.example")[0] == 530
+            client.starttls(context=client_context())
+            client.ehlo()
+            assert client.mail("a@b.example")[0] == 250
+        with smtplib.SMTP_SSL("127.0.0.1", implicit, timeout=30, context=client_context()) as client:
+            client.ehlo()
+            assert client.mail("a@b.example")[0] == 250
 
 
 def is_alive(client: socket.socket) -> bool:
