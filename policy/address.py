@@ -47,7 +47,7 @@ class Address:
         local, at, domain = text.rpartition("@")
         if not at:
             raise AddressError("an address is local-part@domain (RFC 5321 4.1.2)")
-        return cls(_local_part(local), _domain(domain))
+        return cls(_local_part(local), parse_domain(domain))
 
     @property
     def is_internationalised(self) -> bool:
@@ -73,7 +73,8 @@ def _local_part(text: str) -> str:
     return unicodedata.normalize("NFC", text.lower())
 
 
-def _domain(text: str) -> str:
+def parse_domain(text: str) -> str:
+    """A domain, or an address literal, as `Address.domain` writes it. Raises AddressError."""
     if text.startswith("["):
         return _address_literal(text)
     try:

@@ -13,7 +13,16 @@ from gateway.cli.bar import Bar
 from gateway.cli.configured import config_option
 from gateway.cli.credentials import cleared, token_option
 from gateway.cli.errand import about, parse_address, run
-from gateway.cli.hold_words import moment, parse_hold, query_of, show_hold, span_of, tell, told
+from gateway.cli.hold_words import (
+    moment,
+    parse_domain_name,
+    parse_hold,
+    query_of,
+    show_hold,
+    span_of,
+    tell,
+    told,
+)
 from gateway.cli.outcome import AnswerIsNo, UsageFault
 from gateway.cli.region import configured
 from gateway.config import Config
@@ -103,7 +112,7 @@ def place(
         terms = Terms(MailboxScope("", _FIRST), basis, span, query, matter, until)
         if domain is not None and region is not None:
             code = configured(config, region)
-            return await _place(house, token, code, terms, DomainScope(domain.lower()))
+            return await _place(house, token, code, terms, DomainScope(parse_domain_name(domain)))
         if len(wanted) == 1:
             return await _place_on(house, token, wanted[0], terms)
         code, accounts = await _of_one_region(house, wanted)

@@ -11,6 +11,7 @@ import click
 
 from gateway.cli.errand import parse_address
 from gateway.cli.outcome import AnswerIsNo, UsageFault
+from policy.address import AddressError, parse_domain
 from policy.clearance import NotCleared, SamePerson
 from policy.hold import Hold, HoldError, HoldId
 from policy.hold_query import TrafficQuery
@@ -52,9 +53,17 @@ def query_of(
         return None
     return TrafficQuery(
         frozenset(map(parse_address, parties)),
-        frozenset(name.lower() for name in domains),
+        frozenset(map(parse_domain_name, domains)),
         frozenset(message_ids),
     )
+
+
+def parse_domain_name(text: str) -> str:
+    """Raises UsageFault."""
+    try:
+        return parse_domain(text)
+    except AddressError as error:
+        raise UsageFault(f"{text}: {error}") from None
 
 
 def parse_hold(text: str) -> HoldId:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gateway.disclosure.models import Asked, Count, GivenMoment, Identifier, Moment, RegionName, Told
 from policy.hold import Phase
+
+AddressText = Annotated[str, Field(max_length=320)]
+DomainText = Annotated[str, Field(max_length=255)]
+MessageIdText = Annotated[str, Field(min_length=1, max_length=998)]
 
 
 class Span(Asked):
@@ -29,14 +33,40 @@ class OrderedBasis(Asked):
     order: Annotated[str, Field(description="A signed order, as for a disclosure")]
 
 
-class HoldRequest(Asked):
-    """What is to be kept, why, and until when."""
+class HoldQuery(Asked):
+    """Only mail whose traffic data say so. Each part that is given has to match, by any of its values."""
 
-    address: Annotated[str, Field(max_length=320)]
+    parties: Annotated[tuple[AddressText, ...], Field(max_length=1000)] = ()
+    domains: Annotated[tuple[DomainText, ...], Field(max_length=1000)] = ()
+    message_ids: Annotated[tuple[MessageIdText, ...], Field(max_length=1000)] = ()
+
+
+class HoldRequest(Asked):
+    """What is to be kept, why, and until when.
+
+    Either one mailbox (`address`), or several of a matter (`addresses` and `matter`), or every mailbox
+    of a region with an address in a domain, those to come too (`domain` and `region`).
+    """
+
+    address: AddressText | None = None
+    addresses: Annotated[list[AddressText] | None, Field(min_length=1, max_length=1000)] = None
+    domain: DomainText | None = None
+    region: RegionName | None = None
     basis: LitigationBasis | OrderedBasis
     timespan: Span | None = None
+    query: HoldQuery | None = None
     matter: Annotated[str | None, Field(min_length=1, max_length=256)] = None
     until: GivenMoment | None = None
+
+    @model_validator(mode="after")
+    def _one_scope(self) -> Self:
+        if sum(given is not None for given in (self.address, self.addresses, self.domain)) != 1:
+            raise ValueError("one of address, addresses and domain is expected")
+        if (self.domain is None) != (self.region is None):
+            raise ValueError("a domain stands with its region, and a region with a domain")
+        if self.addresses is not None and self.matter is None:
+            raise ValueError("addresses stand with the matter that they belong to")
+        return self
 
 
 class HoldReleaseRequest(Asked):
@@ -63,6 +93,14 @@ class HoldProposal(Told):
     until: Moment | None
 
 
+class HoldQueryTold(Told):
+    """The query of a hold, as it was understood."""
+
+    parties: list[str]
+    domains: list[str]
+    message_ids: list[str]
+
+
 class HoldLinks(Told):
     self: str
 
@@ -75,6 +113,10 @@ class Hold(Told):
     phase: Phase
     address: str | None
     """The mailbox, as the custodian asked for it; null for a hold on a domain or a matter."""
+    domain: str | None
+    """The domain of whose addresses every mailbox is held; null for any other hold."""
+    accounts: Count | None
+    """How many mailboxes of the matter are held; null for any other hold."""
     matter: str | None
     basis: Literal["order", "litigation"]
     instrument: str | None
@@ -82,6 +124,7 @@ class Hold(Told):
     reason: str | None
     timespan_start: Moment | None
     timespan_end: Moment | None
+    query: HoldQueryTold | None
     placed_by: str
     placed: Moment
     until: Moment | None

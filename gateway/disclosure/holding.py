@@ -11,16 +11,18 @@ from gateway.disclosure import hold_models, models
 from gateway.disclosure.attempt import Attempt
 from gateway.disclosure.desk import DESK, Desk, admitted
 from gateway.disclosure.filing import unverified_refusal
+from gateway.disclosure.hold_scopes import Asked, asked_query, asked_scope
 from gateway.disclosure.office import Chamber
 from gateway.disclosure.pages import decode_token, encode_token
 from gateway.disclosure.presentation import present_hold
 from gateway.disclosure.problems import Kind, Problem
 from gateway.disclosure.transport import json_response, read_model, read_optional, read_query
-from policy.address import Address, AddressError
+from policy.address import Address
 from policy.clearance import Clearance, NotCleared, Role, SamePerson
 from policy.decision import Circumstances, Refusal, decide
-from policy.geography import RegionCode
+from policy.geography import Region, RegionCode
 from policy.hold import (
+    Basis,
     Hold,
     HoldError,
     HoldId,
@@ -32,9 +34,8 @@ from policy.hold import (
 from policy.order import ClaimError, Timespan
 from policy.verification import MalformedOrder, Unverified, read_order, verify_order
 from storage.audit.entry import Event
-from storage.errors import AlreadyExists, NotFound, UnknownAddress
+from storage.errors import AlreadyExists, NotFound
 from storage.holds import HoldRegister, Terms
-from storage.located import Located
 
 _log: Final = structlog.get_logger("situs.holds")
 
@@ -46,53 +47,47 @@ async def post_hold(request: web.Request) -> web.StreamResponse:
     async with attempt.recorded():
         await admitted(request, attempt)
         body = await read_model(request, hold_models.HoldRequest, terms.body_limit, terms.body_time)
-        located, by = await _custodian_at(attempt, body)
-        placing = _terms(attempt, body, located)
-        try:
-            hold = await desk.holds(by.region).place(placing, by)
-        except (HoldError, NotCleared, AlreadyExists) as error:
-            raise _problem(error) from None
+        hold = await place_hold(attempt, desk, body)
     resource = present_hold(hold, attempt.now)
     return json_response(resource, status=201, headers={"Location": resource.links.self})
 
 
-async def _custodian_at(attempt: Attempt, body: hold_models.HoldRequest) -> tuple[Located, Clearance]:
-    """As at intake: no clearance and no mailbox are one answer by one way."""
+async def place_hold(attempt: Attempt, desk: Desk, body: hold_models.HoldRequest) -> Hold:
+    """In force when this returns, and in the log. Raises Problem."""
+    asked = await asked_scope(attempt, body)
+    placing = _terms(attempt, body, asked)
     try:
-        address = Address.parse(body.address)
-    except AddressError as error:
-        members = {"faults": [{"field": "address", "rule": str(error)}]}
-        raise Problem(Kind.INVALID_REQUEST, f"address: {error}", members=members) from None
-    attempt.concerns(address)
-    try:
-        located = await attempt.office.directory.find(address)
-        by = attempt.asker.cleared(Role.CUSTODIAN, located.home.code)
-    except (UnknownAddress, NotCleared):
-        raise Problem(Kind.CLEARANCE) from None
-    attempt.enter(attempt.office.chambers[located.home.code], located.account)
-    return located, by
+        return await desk.holds(asked.by.region).place(placing, asked.by)
+    except (HoldError, NotCleared, AlreadyExists) as error:
+        raise _problem(error) from None
 
 
-def _terms(attempt: Attempt, body: hold_models.HoldRequest, located: Located) -> Terms:
+def _terms(attempt: Attempt, body: hold_models.HoldRequest, asked: Asked) -> Terms:
     try:
         span = Timespan(body.timespan.start, body.timespan.end) if body.timespan else None
     except ClaimError as error:
         raise Problem(Kind.INVALID_REQUEST, str(error)) from None
-    basis = (
-        OwnLitigation(body.basis.litigation)
-        if isinstance(body.basis, hold_models.LitigationBasis)
-        else _order_basis(attempt, body.basis.order, Address.parse(body.address), located)
-    )
     return Terms(
-        scope=MailboxScope(str(located.account), Address.parse(body.address)),
-        basis=basis,
+        scope=asked.scope,
+        basis=_basis(attempt, body.basis, asked),
         timespan=span,
+        query=asked_query(body.query),
         matter=body.matter,
         until=body.until,
     )
 
 
-def _order_basis(attempt: Attempt, order: str, address: Address, located: Located) -> OrderBasis:
+def _basis(
+    attempt: Attempt, basis: hold_models.LitigationBasis | hold_models.OrderedBasis, asked: Asked
+) -> Basis:
+    if isinstance(basis, hold_models.LitigationBasis):
+        return OwnLitigation(basis.litigation)
+    if asked.alone is None:
+        raise Problem(Kind.INVALID_REQUEST, "basis.order: an order names one mailbox: give it as address")
+    return _order_basis(attempt, basis.order, *asked.alone)
+
+
+def _order_basis(attempt: Attempt, order: str, address: Address, home: Region) -> OrderBasis:
     """An order obliges to keep only what it names, and only where the law of the place carries it."""
     office = attempt.office
     try:
@@ -108,7 +103,7 @@ def _order_basis(attempt: Attempt, order: str, address: Address, located: Locate
     decision = decide(
         verified,
         verified.order.categories,
-        office.setting(located.home),
+        office.setting(home),
         office.lawbook,
         attempt.now,
         Circumstances(received_at=attempt.now),
@@ -128,24 +123,30 @@ async def list_holds(request: web.Request) -> web.StreamResponse:
     attempt = desk.attempt()
     async with attempt.recorded():
         await admitted(request, attempt)
-        query = read_query(request, models.PageQuery)
-        regions = attempt.asker.regions(Role.CUSTODIAN)
-        if not regions:
-            raise Problem(Kind.ROLE, f"the role {Role.CUSTODIAN} is needed")
-        after = _hold_id(decode_token(query.pageToken, 1)[0]) if query.pageToken else None
-        found: list[Hold] = []
-        for region in sorted(regions):
-            count = 0
-            async for hold in desk.holds(region).list(after=after):
-                found.append(hold)
-                count += 1
-                if count > query.pageSize:
-                    break
-    found.sort(key=lambda hold: hold.id)
-    page, more = found[: query.pageSize], len(found) > query.pageSize
+        page, following = await find_holds(attempt, desk, read_query(request, models.PageQuery))
     shown = [present_hold(hold, attempt.now) for hold in page]
-    following = encode_token([str(page[-1].id)]) if more else None
     return json_response(hold_models.HoldList(holds=shown, nextPageToken=following))
+
+
+async def find_holds(
+    attempt: Attempt, desk: Desk, query: models.PageQuery
+) -> tuple[list[Hold], str | None]:
+    """The page, and the token of the next one. Raises Problem 403 and 422."""
+    regions = attempt.asker.regions(Role.CUSTODIAN)
+    if not regions:
+        raise Problem(Kind.ROLE, f"the role {Role.CUSTODIAN} is needed")
+    after = _hold_id(decode_token(query.pageToken, 1)[0]) if query.pageToken else None
+    found: list[Hold] = []
+    for region in sorted(regions):
+        count = 0
+        async for hold in desk.holds(region).list(after=after):
+            found.append(hold)
+            count += 1
+            if count > query.pageSize:
+                break
+    found.sort(key=lambda hold: hold.id)
+    page = found[: query.pageSize]
+    return page, encode_token([str(page[-1].id)]) if len(found) > query.pageSize else None
 
 
 async def get_hold(request: web.Request) -> web.StreamResponse:
@@ -153,9 +154,15 @@ async def get_hold(request: web.Request) -> web.StreamResponse:
     attempt = desk.attempt()
     async with attempt.recorded():
         await admitted(request, attempt)
-        _, hold, _ = await _find(desk, attempt, request.match_info["id"])
-        await attempt.commit(Event.HOLD_VIEWED)
+        hold = await view_hold(attempt, desk, request.match_info["id"])
     return json_response(present_hold(hold, attempt.now))
+
+
+async def view_hold(attempt: Attempt, desk: Desk, text: str) -> Hold:
+    """One hold, once the look at it is in the log. Raises Problem."""
+    _, hold, _ = await _find(desk, attempt, text)
+    await attempt.commit(Event.HOLD_VIEWED)
+    return hold
 
 
 async def post_release(request: web.Request) -> web.StreamResponse:
@@ -165,16 +172,22 @@ async def post_release(request: web.Request) -> web.StreamResponse:
     async with attempt.recorded():
         await admitted(request, attempt)
         body = await read_optional(request, hold_models.HoldReleaseRequest, terms.body_limit, terms.body_time)
-        register, hold, by = await _find(desk, attempt, request.match_info["id"])
-        try:
-            if hold.proposal is None:
-                reason = body.reason or "no reason was given"
-                changed = await register.propose_end(hold.id, by, reason, until=body.until)
-            else:
-                changed = await register.confirm_end(hold.id, by)
-        except (HoldError, NotCleared, SamePerson) as error:
-            raise _problem(error) from None
+        changed = await end_hold(attempt, desk, request.match_info["id"], body)
     return json_response(present_hold(changed, attempt.now))
+
+
+async def end_hold(
+    attempt: Attempt, desk: Desk, text: str, body: hold_models.HoldReleaseRequest
+) -> Hold:
+    """Propose the end, or confirm another custodian's proposal. Raises Problem."""
+    register, hold, by = await _find(desk, attempt, text)
+    try:
+        if hold.proposal is None:
+            reason = body.reason or "no reason was given"
+            return await register.propose_end(hold.id, by, reason, until=body.until)
+        return await register.confirm_end(hold.id, by)
+    except (HoldError, NotCleared, SamePerson) as error:
+        raise _problem(error) from None
 
 
 async def post_rejection(request: web.Request) -> web.StreamResponse:
@@ -183,12 +196,17 @@ async def post_rejection(request: web.Request) -> web.StreamResponse:
     attempt = desk.attempt()
     async with attempt.recorded():
         await admitted(request, attempt)
-        register, hold, by = await _find(desk, attempt, request.match_info["id"])
-        try:
-            changed = await register.reject_end(hold.id, by)
-        except (HoldError, NotCleared) as error:
-            raise _problem(error) from None
+        changed = await keep_hold(attempt, desk, request.match_info["id"])
     return json_response(present_hold(changed, attempt.now))
+
+
+async def keep_hold(attempt: Attempt, desk: Desk, text: str) -> Hold:
+    """The hold without its proposal to end. Raises Problem."""
+    register, hold, by = await _find(desk, attempt, text)
+    try:
+        return await register.reject_end(hold.id, by)
+    except (HoldError, NotCleared) as error:
+        raise _problem(error) from None
 
 
 async def post_prolongation(request: web.Request) -> web.StreamResponse:

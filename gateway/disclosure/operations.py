@@ -7,7 +7,7 @@ from typing import Final, final
 
 from pydantic import BaseModel
 
-from gateway.disclosure import hold_models, models
+from gateway.disclosure import hold_models, models, order_models
 from gateway.disclosure.figures import TransparencyQuery
 from gateway.disclosure.problems import Kind
 
@@ -131,10 +131,30 @@ OPERATIONS: Final = (
         problems=(*_BODY, *_FOUND, Kind.ROLE, Kind.STATE),
     ),
     Operation(
+        "get",
+        "/v1/orders",
+        "listOrders",
+        "The orders of the regions where the operator may read them, in the order of their ids. "
+        "Role: intake, approver or auditor.",
+        order_models.OrderList,
+        query=order_models.OrderQuery,
+        problems=(Kind.ROLE,),
+    ),
+    Operation(
+        "get",
+        "/v1/orders/{id}",
+        "getOrder",
+        "One order as received, with its verification and its disclosures. Role: intake, approver or "
+        "auditor. Looking at it is an attempt.",
+        order_models.SignedOrder,
+        problems=(*_FOUND, Kind.ROLE),
+    ),
+    Operation(
         "post",
         "/v1/holds",
         "placeHold",
-        "Place a legal hold on a mailbox. Role: custodian. It is in force when this is answered.",
+        "Place a legal hold on a mailbox, on those of a matter, or on a domain. Role: custodian. It is in "
+        "force when this is answered.",
         hold_models.Hold,
         status=201,
         asks=hold_models.HoldRequest,

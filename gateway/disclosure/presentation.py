@@ -15,8 +15,9 @@ from gateway.disclosure.lifecycle import (
     PreservationNotAvailable,
     Preserved,
     Rejected,
+    Signed,
 )
-from policy.hold import Hold, MailboxScope, OrderBasis, OwnLitigation
+from policy.hold import DomainScope, Hold, MailboxScope, MatterScope, OrderBasis, OwnLitigation
 
 
 def present(disclosure: Disclosure) -> models.Disclosure:
@@ -34,15 +35,7 @@ def present(disclosure: Disclosure) -> models.Disclosure:
         instrument=case.instrument,
         issuer=case.issuer,
         signatures=[
-            models.Signature.model_validate(
-                {
-                    "name": each.name,
-                    "role": each.role,
-                    "jurisdiction": each.jurisdiction,
-                    "issuer_roles": list(each.issuer_roles),
-                }
-            )
-            for each in case.signatures
+            present_signature(each) for each in case.signatures
         ],
         order_digest=case.order_digest,
         requested=list(case.requested),
@@ -63,6 +56,17 @@ def present(disclosure: Disclosure) -> models.Disclosure:
     )
 
 
+def present_signature(signed: Signed) -> models.Signature:
+    return models.Signature.model_validate(
+        {
+            "name": signed.name,
+            "role": signed.role,
+            "jurisdiction": signed.jurisdiction,
+            "issuer_roles": list(signed.issuer_roles),
+        }
+    )
+
+
 def present_hold(hold: Hold, now: datetime) -> hold_models.Hold:
     """A hold, for those who are cleared to know of it."""
     order = hold.basis if isinstance(hold.basis, OrderBasis) else None
@@ -72,13 +76,22 @@ def present_hold(hold: Hold, now: datetime) -> hold_models.Hold:
         region=str(hold.region),
         phase=hold.phase(now),
         address=str(hold.scope.address) if isinstance(hold.scope, MailboxScope) else None,
-        matter=hold.matter,
+        domain=hold.scope.domain if isinstance(hold.scope, DomainScope) else None,
+        accounts=len(hold.scope.accounts) if isinstance(hold.scope, MatterScope) else None,
+        matter=hold.scope.matter if isinstance(hold.scope, MatterScope) else hold.matter,
         basis="order" if order else "litigation",
         instrument=order.instrument if order else None,
         reference=order.reference if order else None,
         reason=hold.basis.reason if isinstance(hold.basis, OwnLitigation) else None,
         timespan_start=hold.timespan.start if hold.timespan else None,
         timespan_end=hold.timespan.end if hold.timespan else None,
+        query=hold_models.HoldQueryTold(
+            parties=sorted(map(str, hold.query.parties)),
+            domains=sorted(hold.query.domains),
+            message_ids=sorted(hold.query.message_ids),
+        )
+        if hold.query
+        else None,
         placed_by=hold.placed_by,
         placed=hold.placed_at,
         until=hold.until,

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from gateway.disclosure.app import HOUSE, RELEASES
+from gateway.disclosure.app import HOUSE
+from gateway.disclosure.release import RELEASES
+from policy.address import Address
 from policy.clearance import Role
-from policy.hold import HoldId
+from policy.hold import HoldId, Mailbox
 from storage.audit.entry import Event, Result
 from tests.disclosure.desk import AOIFE, IRELAND, NOW, Gateway, MovableClock, claims, gateway, order
 from tests.engines import Settle
@@ -225,6 +227,42 @@ async def test_an_order_can_be_the_basis_of_a_hold_if_it_binds_here(desk: Gatewa
     assert (await placed(desk, basis={"order": other})).problem == "invalid-request"
 
 
+async def test_a_domain_a_matter_and_a_query_are_held_as_asked(desk: Gateway) -> None:
+    await desk.world.directory.create(Address.parse("brian@example.ie"), IRELAND.code)
+    register = desk.app[HOUSE]._desk.holds(IRELAND.code)
+
+    async def holds_on(address: str) -> set[str]:
+        located = await desk.world.directory.find(Address.parse(address))
+        mailbox = Mailbox(str(located.account), frozenset({Address.parse(address)}))
+        return {str(one.id) for one in await register.on(located.account) if one.touches(mailbox)}
+
+    query = {"parties": ["Judge@Court.example"], "domains": ["bücher.example"], "message_ids": ["<1@x>"]}
+    domain = await placed(desk, address=None, domain="Example.IE", region="eu-west-1", query=query)
+    assert domain.status == 201, domain.body
+    assert (domain.json["domain"], domain.json["address"], domain.json["accounts"]) == (
+        "example.ie",
+        None,
+        None,
+    )
+    assert domain.json["query"] == {
+        "parties": ["judge@court.example"],
+        "domains": ["xn--bcher-kva.example"],
+        "message_ids": ["<1@x>"],
+    }
+    several = ["aoife@example.ie", "brian@example.ie"]
+    matter = await placed(desk, address=None, addresses=several, matter="Byrne")
+    assert (matter.status, matter.json["accounts"], matter.json["matter"]) == (201, 2, "Byrne"), matter.body
+    for address in several:
+        assert await holds_on(address) == {domain.json["id"], matter.json["id"]}
+    listed = (await desk.ask("GET", HOLDS, "cleo")).json["holds"]
+    assert [one["id"] for one in listed] == [domain.json["id"], matter.json["id"]]
+    # An order names one mailbox, and obliges to keep no other.
+    wide = await placed(
+        desk, address=None, addresses=several, matter="m", basis={"order": german("eu.epoc-pr")}
+    )
+    assert (wide.status, wide.problem) == (422, "invalid-request")
+
+
 @pytest.mark.parametrize(
     ("who", "changes", "status", "problem"),
     [
@@ -237,6 +275,23 @@ async def test_an_order_can_be_the_basis_of_a_hold_if_it_binds_here(desk: Gatewa
         ("carl", {"basis": {"order": "x"}}, 422, "malformed-order"),
         ("carl", {"until": "2026-01-01T00:00:00Z"}, 422, "invalid-request"),
         ("carl", {"timespan": BACKWARDS}, 422, "invalid-request"),
+        ("carl", {"domain": "example.ie", "region": "eu-west-1"}, 422, "invalid-request"),
+        ("carl", {"address": None}, 422, "invalid-request"),
+        ("carl", {"address": None, "domain": "example.ie"}, 422, "invalid-request"),
+        ("carl", {"address": None, "domain": "ex ample", "region": "eu-west-1"}, 422, "invalid-request"),
+        ("carl", {"address": None, "domain": "example.ie", "region": "us-east-1"}, 403, "clearance"),
+        ("ina", {"address": None, "domain": "example.ie", "region": "eu-west-1"}, 403, "clearance"),
+        ("carl", {"address": None, "addresses": ["aoife@example.ie"]}, 422, "invalid-request"),
+        ("carl", {"address": None, "addresses": [], "matter": "m"}, 422, "invalid-request"),
+        (
+            "carl",
+            {"address": None, "addresses": ["aoife@example.ie", "nobody@example.ie"], "matter": "m"},
+            403,
+            "clearance",
+        ),
+        ("carl", {"query": {}}, 422, "invalid-request"),
+        ("carl", {"query": {"parties": ["x"]}}, 422, "invalid-request"),
+        ("carl", {"query": {"subject": ["x"]}}, 422, "invalid-request"),
     ],
 )
 async def test_what_is_no_hold_is_told_why_and_recorded(
