@@ -33,7 +33,8 @@ class Throttle:
         self._known: Final[OrderedDict[tuple[Hashable, Address | None], None]] = OrderedDict()
 
     def attempt(self, peer: PeerAddress | None, address: Address | None) -> bool:
-        """Counts an attempt, or says that there have been too many: then it is not counted."""
+        """Counts an attempt, or says that there have been too many: then it is not counted. `address` is
+        None for a name that is none: then there is no mailbox to protect, and the peer counts alone."""
         window = int(self._monotonic() // _WINDOW)
         if window != self._window:
             self._window = window
@@ -41,7 +42,8 @@ class Throttle:
         network = _network(peer)
         if network is not None and self._failures[network] >= FAILURES_OF_A_PEER:
             return False
-        if (network, address) not in self._known and self._failures[address] >= FAILURES_AT_A_MAILBOX:
+        known = address is None or (network, address) in self._known
+        if not known and self._failures[address] >= FAILURES_AT_A_MAILBOX:
             return False
         self._failures.update((network, address))
         return True

@@ -44,14 +44,15 @@ class Client(Peer):
     async def text_line(self) -> str:
         """The next line; octets above 7F as Latin-1."""
         async with asyncio.timeout(10.0):
-            return (await self.reader.readline()).decode("latin-1").removesuffix("\r\n")
+            line = await self.reader.readline()
+        assert line, "the server has closed"
+        return line.decode("latin-1").removesuffix("\r\n")
 
     async def command(self, tag: str, line: str) -> list[str]:
         """Sends a command; the lines up to the tagged reply, which is the last one."""
         await self.send(f"{tag} {line}\r\n".encode())
         lines = [await self.text_line()]
         while not lines[-1].startswith(f"{tag} "):
-            assert lines[-1], "the server has closed"
             lines.append(await self.text_line())
         return lines
 
