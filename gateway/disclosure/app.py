@@ -3,7 +3,9 @@
 POST /v1/disclosures             gateway.disclosure.intake
 POST /v1/disclosures/{id}:...    gateway.disclosure.approval, then .release
 GET  /v1/disclosures...          gateway.disclosure.reading
+GET  /v1/orders...               gateway.disclosure.orders
 GET  /v1/audit/... /v1/law ...   gateway.disclosure.public
+     /console/...                gateway.console.routes
 """
 
 from __future__ import annotations
@@ -16,9 +18,12 @@ from typing import Final
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from gateway.disclosure import auditing, holding, public, reading
+from gateway.console.pages import as_pages
+from gateway.console.routes import add_console
+from gateway.disclosure import auditing, holding, orders, public, reading
 from gateway.disclosure.approval import approve_disclosure, hear_answer, reject_disclosure
 from gateway.disclosure.desk import DESK, Desk, admitted
+from gateway.disclosure.figures import FIGURES, TransparencyFigures
 from gateway.disclosure.housekeeping import Housekeeping
 from gateway.disclosure.intake import receive
 from gateway.disclosure.metrics import METRICS
@@ -67,6 +72,8 @@ def make_app(office: Office, registry: CollectorRegistry | None = None) -> web.A
     app.router.add_get(_ONE, reading.get_disclosure)
     app.router.add_get(_ONE + "/package", reading.get_package)
     app.router.add_get(_ONE + "/package/{part}", reading.get_part)
+    app.router.add_get("/v1/orders", orders.list_orders)
+    app.router.add_get("/v1/orders/{order}", orders.get_order)
     app.router.add_post("/v1/holds", holding.post_hold)
     app.router.add_get("/v1/holds", holding.list_holds)
     app.router.add_get(_HOLD, holding.get_hold)

@@ -13,7 +13,7 @@ import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, final
 
@@ -23,6 +23,7 @@ from storage.objects import ETag
 from storage.operators import Documents
 
 _DISCLOSURES: Final = "disclosures/"
+_ORDERS: Final = "orders/"
 _CACHED: Final = 1000
 # A process that died between claiming an order and filing its disclosure leaves a claim behind.
 # No honest request takes this long, and by then the order may be presented again.
@@ -49,24 +50,45 @@ class Filed:
 @final
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Whose an order is: `order_digest` tells a repetition from the same order with one signature more."""
+    """Whose an order is: `order_digest` tells a repetition from the same order with one signature more.
+
+    `earlier`: the disclosures that the order had before, refused for what it has brought since.
+    """
 
     disclosure: DisclosureId
     order_digest: str
     at: datetime
+    earlier: tuple[DisclosureId, ...] = ()
 
     def to_bytes(self) -> bytes:
         return json.dumps(
-            {"version": 1, "id": str(self.disclosure), "order": self.order_digest, "at": self.at.isoformat()}
+            {
+                "version": 1,
+                "id": str(self.disclosure),
+                "order": self.order_digest,
+                "at": self.at.isoformat(),
+                "earlier": [str(each) for each in self.earlier],
+            }
         ).encode()
 
     @classmethod
     def from_bytes(cls, key: str, body: bytes) -> Claim:
         try:
             found = json.loads(body)
-            return cls(DisclosureId.parse(found["id"]), found["order"], datetime.fromisoformat(found["at"]))
+            earlier = tuple(DisclosureId.parse(each) for each in found.get("earlier", ()))
+            at = datetime.fromisoformat(found["at"])
+            return cls(DisclosureId.parse(found["id"]), found["order"], at, earlier)
         except (KeyError, TypeError, ValueError) as error:
             raise Corrupt(key, f"not a claim on an order ({error})") from None
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """An order by its replay key, and the disclosures that it has become, oldest first."""
+
+    order: str
+    disclosures: tuple[DisclosureId, ...]
 
 
 class Docket:
@@ -106,7 +128,7 @@ class Docket:
         An order that the law refused may come again once it says something else: with the
         signature of a court that takes it up. Octet for octet the same, it is a replay.
         """
-        key = f"orders/{replay_key}.json"
+        key = f"{_ORDERS}{replay_key}.json"
         try:
             await self._documents.put_if_absent(key, wanted.to_bytes())
         except AlreadyExists:
@@ -129,11 +151,26 @@ class Docket:
                 pass
             case _:
                 raise Replayed(standing.disclosure)
+        history = (*standing.earlier, standing.disclosure) if earlier else standing.earlier
         try:
-            await self._documents.compare_and_swap(key, wanted.to_bytes(), blob.etag)
+            await self._documents.compare_and_swap(
+                key, replace(wanted, earlier=history).to_bytes(), blob.etag
+            )
         except Conflict:
             raise Replayed(standing.disclosure) from None
         return wanted.disclosure
+
+    async def claimed(self, replay_key: str) -> Claimed:
+        """The order of that replay key. Raises NotFound, Corrupt, Unavailable."""
+        key = f"{_ORDERS}{replay_key}.json"
+        claim = Claim.from_bytes(key, (await self._documents.get(key)).body)
+        return Claimed(replay_key, (*claim.earlier, claim.disclosure))
+
+    async def claims(self, after: str | None = None) -> AsyncIterator[Claimed]:
+        """Every order that was claimed, by its replay key, from behind `after` on."""
+        start = f"{_ORDERS}{after}.json" if after else None
+        async for listed in self._documents.list(_ORDERS, start_after=start):
+            yield await self.claimed(listed.key.removeprefix(_ORDERS).removesuffix(".json"))
 
     async def repeat(self, scope: str, body: bytes, fresh: DisclosureId) -> tuple[DisclosureId, bool]:
         """The disclosure that an idempotency key belongs to, and whether the body is the same one.

@@ -30,6 +30,7 @@ _ATTEMPT: Final = (
 _PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "index": {"type": "integer", "minimum": 0},
     "id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
+    "order": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
     "part": {"type": "string", "pattern": r"^[a-z0-9][a-z0-9.-]{0,79}$"},
     "level": {"type": "string", "pattern": "^([0-9]{1,2}|entries)$"},
     "tile": {"type": "string", "pattern": "^[0-9]{3}$"},

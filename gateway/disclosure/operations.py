@@ -142,7 +142,7 @@ OPERATIONS: Final = (
     ),
     Operation(
         "get",
-        "/v1/orders/{id}",
+        "/v1/orders/{order}",
         "getOrder",
         "One order as received, with its verification and its disclosures. Role: intake, approver or "
         "auditor. Looking at it is an attempt.",

@@ -55,6 +55,8 @@ ROUTES: Final[dict[str, Ends]] = {
     "POST /v1/disclosures/{id}:answer": ATTEMPT | {Event.DISCLOSURE_ANSWERED, Event.DISCLOSURE_CANCELLED},
     "GET /v1/disclosures/{id}/package": ATTEMPT | {Event.PACKAGE_FETCHED},
     "GET /v1/disclosures/{id}/package/{part}": ATTEMPT | {Event.PACKAGE_FETCHED},
+    "GET /v1/orders": ATTEMPT,
+    "GET /v1/orders/{order}": ATTEMPT | {Event.DISCLOSURE_VIEWED},
     "POST /v1/holds": ATTEMPT | {Event.HOLD_PLACED},
     "GET /v1/holds": ATTEMPT,
     "GET /v1/holds/{id}": ATTEMPT | {Event.HOLD_VIEWED},
@@ -207,7 +209,7 @@ async def test_a_stranger_at_any_door_is_an_entry(desk: Gateway, route: str) -> 
     log = desk.chamber().log
     before = await log.size()
     region = str(desk.office.seat)
-    answer = await desk.ask(method, path.format(id="x", part="p", region=region, index="0"), None)
+    answer = await desk.ask(method, path.format(id="x", order="x", part="p", region=region, index="0"), None)
     assert answer.status == 401
     assert answer.json["audit"] == {"region": region, "index": before}
     (left,) = await log.entries(before, 10)
