@@ -5,7 +5,6 @@ POST /v1/disclosures/{id}:...    gateway.disclosure.approval, then .release
 GET  /v1/disclosures...          gateway.disclosure.reading
 GET  /v1/orders...               gateway.disclosure.orders
 GET  /v1/audit/... /v1/law ...   gateway.disclosure.public
-     /console/...                gateway.console.routes
 """
 
 from __future__ import annotations
@@ -18,12 +17,9 @@ from typing import Final
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from gateway.console.pages import as_pages
-from gateway.console.routes import add_console
 from gateway.disclosure import auditing, holding, orders, public, reading
 from gateway.disclosure.approval import approve_disclosure, hear_answer, reject_disclosure
 from gateway.disclosure.desk import DESK, Desk, admitted
-from gateway.disclosure.figures import FIGURES, TransparencyFigures
 from gateway.disclosure.housekeeping import Housekeeping
 from gateway.disclosure.intake import receive
 from gateway.disclosure.metrics import METRICS
