@@ -51,7 +51,7 @@ class RawCommand:
 
 @final
 class Scanner:
-    """Reads a command from left to right. Each method raises BadCommand and then has taken nothing."""
+    """Reads a command from left to right. Each method raises BadCommand where something else comes next."""
 
     def __init__(self, command: RawCommand) -> None:
         self._text: Final = command.text
