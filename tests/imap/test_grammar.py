@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from gateway.imap import commands, listing
 from gateway.imap.fetch_grammar import Attribute, Octets
 from gateway.imap.names import BadName, decode_name, encode_name
-from gateway.imap.replies import Refused, internal_date
-from gateway.imap.replies import string
+from gateway.imap.replies import Refused, internal_date, string
 from gateway.imap.scanner import BadCommand, RawCommand, Scanner
 from gateway.imap.sections import Section, SectionText
 from gateway.imap.sequences import BadSequenceSet, SequenceSet, compact
@@ -38,7 +37,8 @@ PARSERS = (
 )
 WORDS = st.sampled_from(
     [
-        *'() \\ " {3} * % & 1 1:* 0 4294967296 BODY BODY[ BODY.PEEK[ ] <0.1> HEADER.FIELDS (From) 1.2.TEXT'.split(),
+        *'() \\ " {3} * % & 1 1:* 0 4294967296 BODY BODY[ BODY.PEEK[ ] <0.1>'.split(),
+        *"HEADER.FIELDS (From) 1.2.TEXT".split(),
         *"UID NOT OR CHARSET UTF-8 SINCE 1-Feb-1994 FLAGS +FLAGS.SILENT INBOX RETURN STATUS &APw- &-".split(),
         '"17-Jul-1996 02:44:25 -0700"',
         "(UNCHANGEDSINCE 1)",
