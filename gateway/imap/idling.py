@@ -11,6 +11,7 @@ from gateway.imap import replies as say
 from gateway.imap.conversation import Conversation
 from gateway.imap.replies import Refused
 from gateway.ingress.wire import Disconnected, Stopping, TimedOut
+from storage.errors import Unavailable
 
 # RFC 2177 3: a server may log out a client that idles for too long, and clients begin anew every 29 minutes.
 _LONGEST: Final = 31 * 60.0
@@ -28,7 +29,9 @@ async def idle(conversation: Conversation, bell: asyncio.Event, look: Callable[[
     try:
         while not await _rings_or_ends(line, bell, conversation.commons.poll_seconds):
             bell.clear()
-            await look()
+            # A region that is down for a while is no reason to end an IDLE: the next look will tell.
+            with suppress(Unavailable):
+                await look()
             await conversation.flush()
         said = await line
     finally:

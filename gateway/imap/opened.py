@@ -61,9 +61,11 @@ class Opened:
         if by_uid:
             return tuple(self._among(numbers))
         count = self.view.count
-        spans = numbers.spans(count or 1)
-        if count and spans[-1][1] > count:
+        # `7:*` of five messages is the last one (RFC 3501 9): only a number without * must be there.
+        named = [number for ends in numbers.ranges if None not in ends for number in ends if number]
+        if count and max(named, default=0) > count:
             raise Refused(say.NO_SUCH_NUMBER)
+        spans = numbers.spans(count or 1)
         return tuple(uid for first, last in spans for uid in self.view.uids[first - 1 : last])
 
     def _among(self, numbers: SequenceSet) -> Iterator[int]:

@@ -206,7 +206,8 @@ class Resident:
         if b"\0" in found.content:
             raise BadCommand("a message has no NUL (RFC 3501 4.3)")
         folder = await self.destination(found.name)
-        uid = await folder.append(found.content, found.flags, found.date)
+        async with self.conversation.commons.memory.storing(len(found.content)):
+            uid = await folder.append(found.content, found.flags, found.date)
         self.ring_all()
         return Answer(say.ok("kept", f"APPENDUID {await self.uid_validity(found.name)} {uid}"))
 

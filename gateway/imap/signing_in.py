@@ -21,7 +21,7 @@ from gateway.ingress.admission import PeerAddress
 from policy.address import Address, AddressError
 from policy.geography import RegionCode
 from storage.accounts import SubscriberRecord, hash_password
-from storage.errors import AccountClosed, AccountSuspended, NotFound, UnknownAddress
+from storage.errors import AccountClosed, AccountSuspended, NotFound, StorageError, UnknownAddress
 from storage.folders import Folders
 from storage.holds import HoldRegister
 from storage.identity import Clock
@@ -116,11 +116,12 @@ class SignIn:
         address, password = _read(credentials)
         if not self._throttle.attempt(peer, address):
             raise Refused(say.TOO_MANY_FAILURES)
-        located = await self._find(address)
-        if located is not None and located.home.code not in self._serves:
-            raise Refused(say.at_home_elsewhere(located.home, self._hosts.get(located.home.code)))
-        if not await self._knows(located, password) or located is None or address is None:
-            raise Refused(say.WRONG_PASSWORD)
+        try:
+            located = await self._allowed(address, password)
+        except StorageError:
+            self._throttle.undecided(peer, address)
+            raise
+        assert address is not None, "nobody is allowed in without an address"
         self._throttle.succeeded(peer, address)
         # From here on it is the owner, who may be told how the account stands.
         if located.status is AccountStatus.SUSPENDED:
@@ -130,6 +131,15 @@ class SignIn:
         home = self._directory.ground.home(located)
         folders = await Folders.open(home, located, await self._register(located.home.code), self._clock)
         return Owner(self._directory, address, located, folders)
+
+    async def _allowed(self, address: Address | None, password: str) -> Located:
+        """The mailbox whose password this is. Raises Refused."""
+        located = await self._find(address)
+        if located is not None and located.home.code not in self._serves:
+            raise Refused(say.at_home_elsewhere(located.home, self._hosts.get(located.home.code)))
+        if not await self._knows(located, password) or located is None:
+            raise Refused(say.WRONG_PASSWORD)
+        return located
 
     async def _find(self, address: Address | None) -> Located | None:
         try:

@@ -48,12 +48,16 @@ class Throttle:
         self._failures.update((network, address))
         return True
 
-    def succeeded(self, peer: PeerAddress | None, address: Address | None) -> None:
-        """The attempt was the owner's own."""
-        network = _network(peer)
-        for counted in (network, address):
+    def undecided(self, peer: PeerAddress | None, address: Address | None) -> None:
+        """Nobody could say whether the attempt was right: a region that is down shuts nobody out."""
+        for counted in (_network(peer), address):
             if self._failures[counted] > 0:
                 self._failures[counted] -= 1
+
+    def succeeded(self, peer: PeerAddress | None, address: Address | None) -> None:
+        """The attempt was the owner's own."""
+        self.undecided(peer, address)
+        network = _network(peer)
         self._known[network, address] = None
         self._known.move_to_end((network, address))
         if len(self._known) > _REMEMBERED:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 
+from storage.errors import Unavailable
+from storage.folder_types import View
 from tests.imap.conftest import House, OpenHouse
 from tests.imap.transcripts import Client
 
@@ -408,5 +411,65 @@ async def test_search_reads_no_more_than_it_has_to(house: House) -> None:
         S: a4 BAD there is no such search key (RFC 3501 6.4.4)
         C: a5 SEARCH 9
         S: a5 BAD there is no message of that number (RFC 3501 9)
+        """
+    )
+
+
+async def test_a_range_to_the_last_one_is_never_empty(house: House) -> None:
+    """RFC 3501 9: `*` is the largest number in use, and a range has no direction."""
+    client = await house.reader()
+    await client.play(
+        """
+        C: a1 FETCH 1:* UID
+        S: a1 OK that is all
+        """
+    )
+    deliver(house, HELLO, HELLO)
+    await client.command("a2", "NOOP")
+    await client.play(
+        """
+        C: a3 FETCH 7:* UID
+        S: * 2 FETCH (UID 2)
+        S: a3 OK that is all
+        C: a4 UID FETCH 7:* UID
+        S: * 2 FETCH (UID 2)
+        S: a4 OK that is all
+        C: a5 FETCH 1:7 UID
+        S: a5 BAD there is no message of that number (RFC 3501 9)
+        C: a6 FETCH 2,*,1 UID
+        S: * 1 FETCH (UID 1)
+        S: * 2 FETCH (UID 2)
+        S: a6 OK that is all
+        """
+    )
+
+
+async def test_idle_outlasts_a_region_that_is_down(house: House) -> None:
+    client = await house.reader()
+    await client.play(
+        """
+        C: a1 IDLE
+        S: + idling
+        """
+    )
+    whole = house.inbox.refresh
+    looked = asyncio.Event()
+
+    async def down() -> View:
+        looked.set()
+        raise Unavailable("down")
+
+    house.inbox.refresh = down  # type: ignore[method-assign]
+    house.ring()
+    await looked.wait()
+    house.inbox.refresh = whole  # type: ignore[method-assign]
+    deliver(house)
+    house.ring()
+    await client.play(
+        """
+        S: * 1 EXISTS
+        S: * 1 RECENT
+        C: DONE
+        S: a1 OK done
         """
     )

@@ -16,7 +16,7 @@ from gateway.imap.signing_in import Credentials, Owner, SignIn
 from gateway.imap.throttle import FAILURES_AT_A_MAILBOX, FAILURES_OF_A_PEER, Throttle
 from policy.address import Address
 from policy.geography import RegionCode
-from storage.errors import AccountClosed, AccountSuspended
+from storage.errors import AccountClosed, AccountSuspended, Unavailable
 from storage.holds import HoldRegister
 from storage.identity import utc_now
 from storage.vault import Vault
@@ -161,6 +161,20 @@ def test_what_succeeds_is_no_failure() -> None:
     for _ in range(10 * FAILURES_OF_A_PEER):
         assert throttle.attempt(PEER, AOIFE)
         throttle.succeeded(PEER, AOIFE)
+
+
+async def test_a_region_that_is_down_shuts_nobody_out(desk: Desk) -> None:
+    place = desk.world.place(IRELAND)
+    place.goes_down()
+    with pytest.raises(Unavailable):
+        await desk.try_(str(AOIFE))
+    place.comes_back()
+    throttle = Throttle(monotonic=lambda: 0.0)
+    for _ in range(FAILURES_AT_A_MAILBOX):
+        assert throttle.attempt(PEER, AOIFE)
+        throttle.undecided(PEER, AOIFE)
+    assert throttle.attempt(PEER, AOIFE)
+    assert await desk.try_(str(AOIFE))
 
 
 def test_credentials_are_shown_nowhere() -> None:
