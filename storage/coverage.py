@@ -123,6 +123,10 @@ class Coverer:
         """Write down when the directory was told of the hold (None: that it was told of its end)."""
         await self._save(hold.id, replace(await self.stands(hold.id), marked=told))
 
+    async def begin_anew(self, hold: HoldId) -> None:
+        """A mailbox has come under the hold with its mail in it: nothing that was covered is proof now."""
+        await self._save(hold, Coverage())
+
     async def accounts(self, hold: Hold) -> AsyncIterator[Mailbox]:
         """The mailboxes at home here that the hold touches, as of now."""
         async for mailbox in self._touched(hold):

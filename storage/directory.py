@@ -155,16 +155,20 @@ class Directory(Lookup):
         """
         await self.book.confirm(self.book.key.of_address(address))
 
-    async def rehome(self, address: Address, home: Region, keys: PublicKeys, status: AccountStatus) -> None:
+    async def rehome(
+        self, address: Address, home: Region, keys: PublicKeys, status: AccountStatus, *, legal_hold: bool
+    ) -> None:
         """The instant from which a mailbox is at home elsewhere. Its mail must be there already:
         `storage.relocation` is the only caller. Done twice, it is done.
+
+        `legal_hold` is what the new home's register says: no hold of the old one is left.
 
         Raises UnknownAddress, Unavailable: it may have happened, and `home_now` tells.
         """
 
         def moved(record: AccountRecord) -> AccountRecord:
             change = {"home": home.code, "country": home.country, "keys": keys, "status": status}
-            return record.model_copy(update=change)
+            return record.model_copy(update={**change, "legal_hold": legal_hold})
 
         await self._amend(address, moved)
 

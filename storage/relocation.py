@@ -37,10 +37,11 @@ from typing import Final, final
 
 from policy.address import Address
 from policy.geography import RegionCode
-from policy.hold import Hold, HoldId, MailboxScope, MatterScope
+from policy.hold import Hold, HoldId, Mailbox, MailboxScope, MatterScope
 from storage.accounts import SubscriberRecord
 from storage.audit.entry import Entry, Event
 from storage.bookkeeping import discard
+from storage.coverage import Coverer
 from storage.deletion import Deletions, in_time
 from storage.directory import Directory
 from storage.erasure import SETTLE
@@ -245,13 +246,20 @@ class _Run:
             await declared.renew()
             await self._refuse()
             await self._tell_both_logs()
+            held = await self._held_there(await mailbox_of(self._old.store, self._account))
             await self._record.still_ours()
             with declared.acting() as until:
                 in_time(until)
                 await self._directory.rehome(
-                    self._address, self._new.store.region, transfer.keys, move.status
+                    self._address, self._new.store.region, transfer.keys, move.status, legal_hold=bool(held)
                 )
         await self._record.renew(Phase.FLIPPED)
+
+    async def _held_there(self, mailbox: Mailbox) -> list[HoldId]:
+        """A domain's hold in the new home keeps whoever comes to live there."""
+        now = self._new.register.clock()
+        holds = await self._new.register.on(self._account)
+        return [hold.id for hold in holds if hold.keeps(now) and hold.touches(mailbox)]
 
     async def _refuse(self) -> None:
         """Raises Held, DisclosureOpen."""
@@ -311,6 +319,10 @@ class _Run:
         """Steps 7 and 8."""
         old = self._old.store.region.code
         proof = await prove_moved_away(self._directory, self._address, self._account, old)
+        # The bucket's lock has to go over what has come in, and new mail to be written with it.
+        coverer = Coverer(self._new.store, self._new.register)
+        for hold in await self._held_there(await mailbox_of(self._new.store, self._account)):
+            await coverer.begin_anew(hold)
         tick = self._ticker(Phase.FLIPPED)
         left = True
         while left:

@@ -12,10 +12,12 @@ import pytest
 
 from policy.address import Address
 from policy.geography import RegionCode
-from policy.hold import DELAY_HOLD, MailboxScope
+from policy.hold import DELAY_HOLD, DomainScope, MailboxScope, MatterScope
 from policy.order import Timespan
 from policy.retention import parse_label
 from storage.audit.entry import Event
+from storage.coverage import Coverer
+from storage.erasure import SETTLE
 from storage.errors import (
     AccountSuspended,
     Conflict,
@@ -23,12 +25,14 @@ from storage.errors import (
     StorageError,
 )
 from storage.flags import Flags, put_flags
-from storage.holds import Held
+from storage.holds import Held, Terms
+from storage.keeping import HoldKeeper
 from storage.labels import label_key, put_label, read_label
 from storage.located import AccountStatus
 from storage.mailbox import message_key
 from storage.mailboxes import mailbox_of
 from storage.moving import CLAIM, MovedAway, Moving, Phase, prove_moved_away
+from storage.owners_delete import delete_for_owner
 from storage.placing import place_on_address, scoped
 from storage.relocation import DisclosureOpen, MoveRefused, Report
 from storage.tombstones import hidden, hide
@@ -37,7 +41,7 @@ from tests.engines import GERMANY, IRELAND, EngineKind, Settle
 from tests.faults import Moment
 from tests.holds.dying import Death, living
 from tests.holds.movers import REASON, Border, border
-from tests.holds.people import AOIFE, DE, IE, LIAM, NORA, cleared, on
+from tests.holds.people import AOIFE, DE, EPOC_PR, IE, LIAM, LITIGATION, NORA, cleared, on
 from tests.holds.ward import PSEUDONYMS
 
 LONGER_THAN_ANY_CLAIM = CLAIM + timedelta(seconds=1)
@@ -258,6 +262,47 @@ async def test_a_hold_on_an_address_is_placed_where_the_mailbox_has_moved_to(it:
     )
     assert hold.region == DE
     assert isinstance(hold.scope, MailboxScope)
+    with pytest.raises(Held):
+        await it.move(IE)
+
+
+async def test_the_mark_of_an_ended_hold_does_not_come_along(it: Border) -> None:
+    """New mail would be locked for ever in a region where no hold accounts for it."""
+    matter = MatterScope("m", frozenset({str(it.account)}))
+    await it.ireland.register.place(
+        replace(on(it.account), scope=matter, basis=EPOC_PR, until=it.now + timedelta(days=1)), NORA
+    )
+    await HoldKeeper(it.ireland.store, it.ireland.register, it.world.directory).keep()
+    assert (await it.world.directory.find(AOIFE)).legal_hold
+    it.now += timedelta(days=2)  # and no keeper has come by since
+    await it.move()
+    it.world.directory.forget()
+    assert not (await it.world.directory.find(AOIFE)).legal_hold
+    (message,) = await it.deliver(1)
+    germany = it.germany
+    gone = await delete_for_owner(germany.store, germany.register, it.account, [message])
+    assert ([one.message for one in gone.destroyed], gone.locked) == ([message], [])
+
+
+async def test_a_mailbox_that_moves_under_a_domains_hold_is_covered_there(it: Border) -> None:
+    await it.deliver(2)
+    keeper = HoldKeeper(it.germany.store, it.germany.register, it.world.directory)
+    held = await it.germany.register.place(Terms(DomainScope(AOIFE.domain), LITIGATION), BOTH[DE])
+    await keeper.keep()
+    it.now += timedelta(seconds=SETTLE + 1)
+    await keeper.keep()
+    await it.move()
+    it.world.directory.forget()
+    await it.deliver(1)
+    coverer = Coverer(it.germany.store, it.germany.register)
+    assert (await coverer.stands(held.id)).status == "AwaitingPreservation"
+    newest = [one async for one in it.germany.register.versions.list(f"mail/{it.account}/")][-1]
+    assert await it.germany.register.versions.is_locked(newest), "new mail is locked as it is written"
+    await keeper.keep()
+    it.now += timedelta(seconds=SETTLE + 1)
+    await keeper.keep()
+    proof = await coverer.prove(held.id)
+    assert (proof.missing, proof.locked) == ([], 5)
     with pytest.raises(Held):
         await it.move(IE)
 

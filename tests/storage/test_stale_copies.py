@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
@@ -71,9 +72,9 @@ async def test_a_region_that_misses_the_flip_alone_refuses_for_now(
         directory = type(earth.directory)
         rehome = directory.rehome
 
-        async def unheard_in_virginia(self: object, *arguments: object) -> None:
+        async def unheard_in_virginia(self: object, *arguments: Any, **named: Any) -> None:
             earth.place(VIRGINIA).goes_down()
-            await rehome(earth.directory, *arguments)  # type: ignore[arg-type]
+            await rehome(earth.directory, *arguments, **named)
             earth.place(VIRGINIA).comes_back()
 
         monkeypatch.setattr(directory, "rehome", unheard_in_virginia)
