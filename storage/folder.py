@@ -169,7 +169,7 @@ class Folder:
 
     async def _content(self, entry: Entry) -> tuple[int, bytes | None]:
         try:
-            return entry.uid, (await self._vault.message(entry.message))[1]
+            return entry.uid, await self._vault.content(entry.message)
         except NotFound:
             self._lost.add(entry.uid)  # the sweeper's or an eraser's doing: the next refresh takes it out
         except Corrupt as error:

@@ -126,6 +126,14 @@ class FolderVault(FolderDocuments):
             await self._renew()
             return await self._opener.message(message)
 
+    async def content(self, message: MessageId) -> bytes:
+        """The same without its traffic data. Raises NotFound, Corrupt, Forbidden, Unavailable."""
+        try:
+            return await self._opener.content(message)
+        except Corrupt:
+            await self._renew()
+            return await self._opener.content(message)
+
     async def refuse_while_frozen(self) -> None:
         """Before each change: what is written while the mailbox moves would not come along. Raises Moving."""
         await refuse_while_frozen(self.register.vault, self.account)

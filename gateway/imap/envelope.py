@@ -12,12 +12,24 @@ from typing import Final, final
 
 from gateway.imap import replies as say
 from gateway.imap.mime_fields import past_comment
-from gateway.imap.structure import field_value, header_fields
+from gateway.imap.structure import unfolded
 
 _NIL: Final = b"NIL"
 _LISTS: Final = (b"from", b"sender", b"reply-to", b"to", b"cc", b"bcc")
-_WANTED: Final = frozenset({*_LISTS, b"date", b"subject", b"in-reply-to", b"message-id"})
 _MOST_ADDRESSES: Final = 5_000
+# The fields that an envelope has, each with the lines that it is folded over (RFC 5322 2.2.3).
+_FIELDS: Final = re.compile(
+    rb"^(from|sender|reply-to|to|cc|bcc|date|subject|in-reply-to|message-id)[ \t]*:"
+    rb"((?:[^\n]*\n(?=[ \t]))*[^\n]*)",
+    re.IGNORECASE | re.MULTILINE,
+)
+# An address as nearly all mail has it: a phrase, or none, and a dot-atom on either side (RFC 5322 3.4), in
+# octets that IMAP's quoted strings hold as they are. A mailbox of many is told several times as fast so.
+_ATOM: Final = rb"[A-Za-z0-9!#$%&'*+\-./=?^_`{|}~]{1,200}"
+_USUAL: Final = re.compile(
+    rb' *(?:(?:"([ !#-\[\]-~]{0,200})" *|(%(atom)b(?: %(atom)b){0,8}) *)?<(%(atom)b)@(%(atom)b)>'
+    rb"|(%(atom)b)@(%(atom)b)) *(?:,|\Z)" % {b"atom": _ATOM}
+)
 # RFC 5322 3.2.3: atext, dots among it, and octets above ASCII (RFC 6532 3.2).
 _WORD: Final = re.compile(rb'[^\x00-\x20()<>\[\]:;@,"\\]+')
 _QUOTED: Final = re.compile(rb'"((?:[^"\\]|\\.)*)"?', re.DOTALL)
@@ -31,23 +43,21 @@ Address = tuple[bytes | None, bytes | None, bytes | None, bytes | None]  # name,
 def envelope(header: bytes) -> bytes:
     """The envelope of a message, or of one within a message, by its header block."""
     found: dict[bytes, bytes] = {}
-    for name, span in header_fields(header, (0, len(header))):
-        if name in _WANTED:
-            value = field_value(header, span)
-            if name in found and name in _LISTS:
-                value = found[name] + b", " + value
+    for field in _FIELDS.finditer(header):
+        name, value = field.group(1).lower(), unfolded(field.group(2))
+        if name in found and name in _LISTS:
+            found[name] += b", " + value
+        else:
             found.setdefault(name, value)
-            if name in _LISTS:
-                found[name] = value
-    lists = {name: tuple(addresses(found[name])) for name in _LISTS if name in found}
-    sender = lists.get(b"from", ())
+    lists = {name: _address_list(value) for name, value in found.items() if name in _LISTS}
     # RFC 3501 7.4.2: the server answers with From where these are not there or hold nothing.
-    lists[b"sender"] = lists.get(b"sender") or sender
-    lists[b"reply-to"] = lists.get(b"reply-to") or sender
+    for name in (b"sender", b"reply-to"):
+        if lists.get(name, _NIL) == _NIL:
+            lists[name] = lists.get(b"from", _NIL)
     parts = (
         nstring(found.get(b"date")),
         nstring(found.get(b"subject")),
-        *(_address_list(lists.get(name, ())) for name in _LISTS),
+        *(lists.get(name, _NIL) for name in _LISTS),
         nstring(found.get(b"in-reply-to")),
         nstring(found.get(b"message-id")),
     )
@@ -70,10 +80,31 @@ def addresses(value: bytes) -> Iterator[Address]:
         yield None, None, None, None
 
 
-def _address_list(found: tuple[Address, ...]) -> bytes:
-    if not found:
-        return _NIL
-    return b"(" + b"".join(b"(" + b" ".join(map(nstring, one)) + b")" for one in found) + b")"
+def _address_list(value: bytes) -> bytes:
+    """A field's addresses as IMAP tells them."""
+    told = _usual(value)
+    if told is None:
+        told = b"".join(b"(" + b" ".join(map(nstring, one)) + b")" for one in addresses(value))
+    return b"(" + told + b")" if told else _NIL
+
+
+def _usual(value: bytes) -> bytes | None:
+    """The addresses of a field that has none but usual ones; None where each octet has to be looked at."""
+    told: list[bytes] = []
+    at = 0
+    while at < len(value):
+        found = _USUAL.match(value, at)
+        if found is None or len(told) == _MOST_ADDRESSES:
+            return None
+        quoted, phrase, local, domain, bare_local, bare_domain = found.groups()
+        if local is None:
+            told.append(b'(NIL NIL "%b" "%b")' % (bare_local, bare_domain))
+        elif name := quoted or phrase:
+            told.append(b'("%b" NIL "%b" "%b")' % (name, local, domain))
+        else:
+            told.append(b'(NIL NIL "%b" "%b")' % (local, domain))
+        at = found.end()
+    return b"".join(told)
 
 
 @final

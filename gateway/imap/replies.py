@@ -196,4 +196,5 @@ def flag_list(flags: Iterable[str]) -> bytes:
 def internal_date(moment: datetime) -> bytes:
     """`date-time`, in UTC."""
     at = moment.astimezone(UTC)
-    return f'"{at.day:2d}-{MONTHS[at.month - 1]}-{at.year:04d} {at:%H:%M:%S} +0000"'.encode("ascii")
+    clock = f"{at.hour:02d}:{at.minute:02d}:{at.second:02d}"
+    return f'"{at.day:2d}-{MONTHS[at.month - 1]}-{at.year:04d} {clock} +0000"'.encode("ascii")

@@ -91,8 +91,13 @@ def header_fields(octets: bytes, span: Span) -> Iterator[tuple[bytes, Span]]:
 
 def field_value(octets: bytes, span: Span) -> bytes:
     """What a field says, unfolded (RFC 5322 2.2.3), without its name."""
-    _, _, value = octets[span[0] : span[1]].partition(b":")
-    return _UNFOLD.sub(b"", value).strip(b" \t\r\n")
+    return unfolded(octets[span[0] : span[1]].partition(b":")[2])
+
+
+def unfolded(value: bytes) -> bytes:
+    """A field's value as one line, without the blanks around it."""
+    value = value.strip(b" \t\r\n")
+    return _UNFOLD.sub(b"", value) if b"\n" in value else value
 
 
 _TEXT: Final = content_type(None)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.imap.envelope import envelope
+from gateway.imap.envelope import addresses, envelope, nstring
 from gateway.imap.sections import Cut, Section, SectionText
 from gateway.imap.structure import Part, parse
 from gateway.imap.written_structure import body_structure
@@ -137,6 +137,42 @@ def test_an_envelope_as_the_rfc_writes_it() -> None:
         b'(NIL "@hub.example" "a" "b.example")(NIL NIL NIL NIL)) '
         b'(("The Minutes" NIL "minutes" "CNRI.Reston.VA.US")) NIL NIL NIL)'
     )
+
+
+_PIECES = st.sampled_from(
+    [
+        b"a@b",
+        b"<a.b@c-d.example>",
+        b'"Q, x" <q@x>',
+        b"Two words <t@w>",
+        b'"" <e@m>',
+        b"Group: ",
+        b";",
+        b",",
+        b" ",
+        b", ",
+        b"(c)",
+        b"x@y (Old Way)",
+        b"<@r:a@b>",
+        b'"',
+        b"\\",
+        b"<",
+        b">",
+        b"@",
+        b"caf\xe9@x",
+        b"a",
+        b"[1.2.3.4]",
+    ]
+)
+
+
+@given(st.lists(_PIECES, max_size=6).map(b"".join))
+def test_usual_addresses_are_told_as_all_others_are(value: bytes) -> None:
+    """The short way for what nearly all mail has gives what the long way gives."""
+    told = b"".join(b"(" + b" ".join(map(nstring, one)) + b")" for one in addresses(value.strip(b" ")))
+    expected = b"(" + told + b")" if told else b"NIL"
+    header = b"X: y\r\nTo: " + value + b"\r\n\r\n"
+    assert envelope(header) == b"(NIL NIL NIL NIL NIL " + expected + b" NIL NIL NIL NIL)"
 
 
 def _octets_of(cut: Cut, section: Section) -> bytes:
