@@ -9,6 +9,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -27,6 +28,7 @@ from gateway.config_file import (
     RspamdSection,
 )
 from gateway.disclosure.oidc import IssuerSettings
+from gateway.disclosure.terms import Terms
 from gateway.disclosure.tls import GatewayTls
 from gateway.ingress.limits import Limits, RspamdSettings
 from policy.geography import GeographyError, Jurisdiction, Region, RegionCode
@@ -105,6 +107,7 @@ class Config:
     imap: ImapSettings
     gateway_listen: str
     gateway_tls: GatewayTls | None
+    gateway_terms: Terms
     oidc: IssuerSettings | None
     limits: Limits
     rspamd: RspamdSettings | None
@@ -194,6 +197,12 @@ class _Reader:
             imap=self._imap(file.imap),
             gateway_listen=file.gateway.listen,
             gateway_tls=self._gateway_tls(file.gateway),
+            gateway_terms=Terms(
+                package_lifetime=timedelta(days=file.gateway.package_lifetime_days),
+                attempts_a_minute=file.gateway.requests_per_minute,
+                strangers_a_minute=file.gateway.strangers_per_minute,
+                nearly_due=timedelta(hours=file.gateway.nearly_due_hours),
+            ),
             oidc=self._oidc(file.gateway.oidc) if file.gateway.oidc else None,
             limits=self._limits(file.limits),
             rspamd=self._rspamd(file.rspamd) if file.rspamd else None,

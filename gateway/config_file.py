@@ -127,6 +127,10 @@ class GatewaySection(Section):
     certificate: str | None = None
     key: str | None = None
     client_ca: str | None = None
+    package_lifetime_days: Annotated[int, Field(ge=1, le=365)] = 14
+    requests_per_minute: Annotated[int, Field(ge=10, le=1_000_000)] = 600
+    strangers_per_minute: Annotated[int, Field(ge=10, le=1_000_000)] = 600
+    nearly_due_hours: Annotated[int, Field(ge=1, le=720)] = 24
     oidc: OidcSection | None = None
 
 

@@ -113,6 +113,7 @@ class House:
             seat=self.config.seat,
             clock=self.clock,
             gateways=self.config.gateway_urls,
+            terms=self.config.gateway_terms,
             oidc=self.config.oidc,
         )
 

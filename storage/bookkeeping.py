@@ -1,5 +1,5 @@
 """Removing what only our own processes write and read: intents, claims, the records of moves, the
-owner's index of the mail.
+owner's index of the mail, packages that have expired.
 
 Nothing here is anybody's mail or record, so no hold speaks of it (what an index lists lies elsewhere, and
 is kept there); the folders are named here, and nothing else can be removed this way.
@@ -7,7 +7,7 @@ is kept there); the folders are named here, and nothing else can be removed this
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import DeleteTypeDef, ObjectIdentifierTypeDef
 
 _FOLDERS: Final = ("deleting/", "moves/", "sweeps/", "folders/")
+_PACKAGES: Final = "packages/"
 
 
 async def discard(versions: Versions, key: str) -> None:
@@ -33,6 +34,24 @@ async def discard_earlier(versions: Versions, key: str) -> None:
     if not key.startswith(_FOLDERS):
         raise ValueError(f"{key} is no bookkeeping")
     await _remove_these(versions, key, [one for one in await versions.of(key) if not one.latest])
+
+
+async def discard_packages(versions: Versions, ended: Collection[str]) -> int:
+    """Remove the files of these disclosures' packages, each with all its versions and markers.
+
+    A package is a copy, made for one authority and encrypted to it: no hold speaks of it, and what it was
+    made of lies where it lay. Returns how many versions were there. Raises as `discard`.
+    """
+    removed = 0
+    page: list[Version] = []
+    async for one in versions.list(_PACKAGES):
+        if one.key.removeprefix(_PACKAGES).partition("/")[0] in ended:
+            page.append(one)
+        if len(page) == PAGE:
+            await _remove_these(versions, _PACKAGES, page)
+            removed, page = removed + len(page), []
+    await _remove_these(versions, _PACKAGES, page)
+    return removed + len(page)
 
 
 async def discard_unplaced(versions: Versions, keys: Sequence[str]) -> None:

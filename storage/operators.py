@@ -221,6 +221,29 @@ def person(name: str) -> str:
     return " ".join(spelt.casefold().split())
 
 
+def one_script(name: str) -> None:
+    """Refuse a name that mixes scripts: `Аoife` with a Cyrillic А is another person who looks like Aoife.
+
+    UTS 39 5.2, "single script". Asked where a name is given; records
+    that stand already are read as they are. A name wholly in another script passes: it says what it is.
+    Raises ValueError naming the scripts.
+    """
+    spelt = unicodedata.normalize("NFKC", name)
+    letters = (letter for letter in spelt if unicodedata.category(letter) in _LETTERS)
+    scripts = {unicodedata.name(letter, "UNNAMED").split()[0] for letter in letters}
+    if len(scripts) > 1 and not any(scripts <= together for together in _WRITTEN_TOGETHER):
+        raise ValueError(f"letters of one script are expected, {' and '.join(sorted(scripts))} were found")
+
+
+_LETTERS: Final = frozenset({"Lu", "Ll", "Lt", "Lo"})
+# UTS 39 5.1: writing systems that use several scripts. The words are those that Unicode names begin with.
+_WRITTEN_TOGETHER: Final = (
+    frozenset({"CJK", "HIRAGANA", "KATAKANA"}),
+    frozenset({"CJK", "BOPOMOFO"}),
+    frozenset({"CJK", "HANGUL"}),
+)
+
+
 class OperatorRegister:
     """The operators of one region."""
 

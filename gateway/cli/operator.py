@@ -20,7 +20,7 @@ from policy.clearance import Operator, Role, RolesConflict
 from policy.geography import GeographyError, RegionCode
 from policy.trust import spki_sha256
 from storage.audit.entry import Entry, Event
-from storage.operators import HeldKey, OperatorRecord, OperatorRegister, Subject, Token, person
+from storage.operators import HeldKey, OperatorRecord, OperatorRegister, Subject, Token, one_script, person
 
 _LONGEST_DAYS: Final = 365
 
@@ -73,6 +73,7 @@ def add(
     regions = [_region(config, code) for code in codes]
     try:
         person(name)
+        one_script(name)
     except ValueError as error:
         raise UsageFault(f"NAME: {error}") from None
     credential = _credential(config, subject, certificate)

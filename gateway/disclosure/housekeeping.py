@@ -35,12 +35,12 @@ from policy.clearance import NotCleared, Role, clear
 from policy.decision import Circumstances, Preserve, decide
 from policy.verification import Unverified, read_order, verify_order
 from storage.audit.entry import Entry, Event
+from storage.bookkeeping import discard_packages
 from storage.errors import Conflict, NotFound, StorageError, UnknownAddress
 
 _log: Final = structlog.get_logger("situs.disclosure")
 _EVERY: Final = 30.0  # seconds
 _OPEN = (AwaitingApproval, AwaitingDisclosure, AwaitingPreservation)
-_PACKAGES: Final = "packages/"
 
 
 @final
@@ -52,6 +52,7 @@ class Housekeeping:
         self._releases: Final = releases
         self._metrics: Final = metrics
         self._hurry: Final = asyncio.Event()
+        self._swept: Final[set[DisclosureId]] = set()
         self._warned: Final[set[tuple[DisclosureId, str]]] = set()
 
     def hurry(self) -> None:
@@ -153,13 +154,14 @@ class Housekeeping:
         await preserve(register, docket, filed, hold_terms(decision, located.account), by, now)
 
     async def _sweep(self, chamber: Chamber, ended: set[DisclosureId]) -> None:
-        """Remove the files of packages that have expired. What is listed is what there still is."""
-        if not ended:
-            return
-        bucket = chamber.store.mail
-        async for listed in bucket.list(_PACKAGES):
-            if DisclosureId(listed.key.removeprefix(_PACKAGES).partition("/")[0]) in ended:
-                await bucket.delete(listed.key)
+        """Remove the files of packages that have expired, for good: the bucket keeps no version of them.
+
+        What is listed is what there still is; what this process has found gone it does not ask for again.
+        """
+        if fresh := ended - self._swept:
+            versions = self._desk.holds(chamber.region.code).versions
+            await discard_packages(versions, frozenset(map(str, fresh)))
+            self._swept.update(fresh)
 
 
 async def _settled(docket: Docket, filed: Filed, to: Expired | PreservationNotAvailable) -> None:

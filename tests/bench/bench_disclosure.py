@@ -24,7 +24,7 @@ from statistics import median
 from typing import Final
 
 from gateway.demo.engines import Credentials, start_seaweedfs
-from gateway.disclosure.office import Terms
+from gateway.disclosure.terms import Terms
 from storage.directory import Directory
 from storage.objects import Bucket
 from storage.provision import provision

@@ -25,7 +25,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from multidict import CIMultiDict
 
 from gateway.disclosure.app import make_app
-from gateway.disclosure.office import Chamber, Office, Terms
+from gateway.disclosure.office import Chamber, Office
+from gateway.disclosure.terms import Terms
 from gateway.law import packaged_lawbook
 from policy.address import Address
 from policy.clearance import Role

@@ -11,7 +11,7 @@ from gateway.disclosure.authentication import Asker, Authentication, Presented, 
 from policy.clearance import NotCleared, Role, RolesConflict
 from policy.geography import RegionCode
 from storage.errors import AlreadyExists, Corrupt, NotFound, Unavailable
-from storage.operators import OperatorRecord, OperatorRegister, Token, person
+from storage.operators import OperatorRecord, OperatorRegister, Token, one_script, person
 from tests.disclosure.desk import MovableClock
 from tests.disclosure.documents import Documents
 from tests.policy.pki import NOW
@@ -175,6 +175,25 @@ def test_nobody_may_approve_release_holds_and_administer_at_once() -> None:
 @pytest.mark.parametrize("spelling", ["INA  NI BHRIAIN", " ina ni bhriain ", "ｉna ni bhriain"])
 def test_two_spellings_are_one_person(spelling: str) -> None:
     assert person(spelling) == person("Ina Ni Bhriain")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["\u0410oife Byrne", "In\u0430", "\u03bfscar", "\u0412\u043e\u0440is", "\u5c71田 taro"],
+    ids=["cyrillic A", "cyrillic a", "greek o", "half cyrillic", "han and latin"],
+)
+def test_a_name_that_looks_like_another_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="letters of one script"):
+        one_script(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Siobhán O'Brien-Ó 2", "Борис", "Αθηνά", "山田 たろう カナ", "ｉna", "김 金"],
+    ids=["latin", "cyrillic", "greek", "japanese", "fullwidth", "korean"],
+)
+def test_a_name_in_its_own_script_is_taken(name: str) -> None:
+    one_script(name)
 
 
 @pytest.mark.parametrize("name", ["", "  ", "x" * 101, "a\nb", "a\x00b"])

@@ -67,6 +67,13 @@ def test_a_token_is_shown_once_and_kept_as_a_hash_in_each_region_it_clears(deplo
     assert token.secret not in listed.out + listed.err
 
 
+def test_a_name_of_two_scripts_is_refused_before_anything_is_written(deployment: Deployment) -> None:
+    ended = deployment.run("add", "Ni\u0430mh", "--role", "approver", "--region", "eu-west-1")
+    assert ended.status == 2
+    assert "NAME: letters of one script are expected, CYRILLIC and LATIN were found" in ended.err
+    assert "Ni\u0430mh" not in {each.name for each in deployment.kept()[0]["eu-west-1"]}
+
+
 def test_revoking_a_person_ends_every_token_of_theirs_everywhere(deployment: Deployment) -> None:
     for role in ("intake", "auditor"):
         both = ("--region", "eu-west-1", "--region", "eu-central-1")

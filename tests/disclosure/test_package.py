@@ -16,8 +16,8 @@ from click.testing import CliRunner
 
 from gateway.cli.package import package as package_command
 from gateway.disclosure.models import Manifest
-from gateway.disclosure.office import Terms
 from gateway.disclosure.receipt import check_package
+from gateway.disclosure.terms import Terms
 from policy.geography import RegionCode
 from storage.mailbox import message_key
 from storage.sealing import TRAFFIC_READ

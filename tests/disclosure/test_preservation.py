@@ -14,6 +14,7 @@ from policy.address import Address
 from policy.clearance import Role
 from policy.hold import HoldId, Mailbox
 from storage.audit.entry import Event, Result
+from storage.versions import Versions
 from tests.disclosure.desk import AOIFE, IRELAND, NOW, Gateway, MovableClock, claims, gateway, order
 from tests.engines import Settle
 from tests.faults import Fault
@@ -154,14 +155,17 @@ async def test_what_nobody_approves_expires_by_itself(desk: Gateway) -> None:
     assert Event.DISCLOSURE_EXPIRED in {entry.event for entry in await desk.log()}
 
 
-async def test_the_files_of_an_expired_package_are_removed(desk: Gateway) -> None:
+async def test_the_files_of_an_expired_package_are_removed_for_good(desk: Gateway) -> None:
     disclosure = await desk.granted(order(categories=["subscriber"]), requested=["subscriber"])
     store = desk.world.store(IRELAND)
+    await store.mail.put(f"packages/{'0' * 32}/1/order.jws", b"another's")
     assert [listed.key async for listed in store.mail.list(f"packages/{disclosure}")]
     assert isinstance(desk.clock, MovableClock)
     desk.clock.advance(days=14)
     await round_of_housekeeping(desk)
-    assert [listed.key async for listed in store.mail.list(f"packages/{disclosure}")] == []
+    with Versions(store) as versions:
+        assert [version async for version in versions.list(f"packages/{disclosure}")] == []
+        assert [version async for version in versions.list("packages/")]  # another's, which has not expired
 
 
 async def test_deadlines_are_figures_that_somebody_can_watch(desk: Gateway) -> None:

@@ -7,7 +7,7 @@ import re
 import sys
 from pathlib import Path
 
-from gateway.disclosure.office import Terms
+from gateway.disclosure.terms import Terms
 from policy.clearance import Role
 from tests.disclosure.desk import IRELAND, gateway, order
 from tests.engines import Settle

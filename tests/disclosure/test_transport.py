@@ -13,8 +13,8 @@ import pytest_asyncio
 from aiohttp import web
 
 from gateway.disclosure.app import make_runner
-from gateway.disclosure.office import Terms
 from gateway.disclosure.problems import Kind, Problem
+from gateway.disclosure.terms import Terms
 from gateway.disclosure.transport import RateLimit
 from policy.clearance import Role
 from storage.audit.entry import Event

@@ -6,6 +6,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import fields, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import get_args
 
@@ -14,6 +15,7 @@ from pydantic import BaseModel
 
 from gateway.config import ConfigError, load_config
 from gateway.config_file import ConfigFile
+from gateway.disclosure.terms import Terms
 from gateway.ingress.limits import Limits
 from policy.geography import RegionCode
 from tests.gateway.demos import situs
@@ -58,6 +60,8 @@ def test_the_example_of_the_operators_guide_is_a_configuration(tmp_path: Path) -
         ('listen = "127.0.0.1:8025"', 'listen = "8025"', "gateway.listen: 'HOST:PORT'"),
         ('listen = "127.0.0.1:8025"', 'listen = "127.0.0.1:99999"', "gateway.listen: 'HOST:PORT'"),
         ('seat = "eu-west-1"', 'seat = "eu-west-2"', "gateway.seat: 'eu-west-2'"),
+        ("package_lifetime_days = 14", "package_lifetime_days = 0", "gateway.package_lifetime_days: "),
+        ("requests_per_minute = 600", "requests_per_minute = 0", "gateway.requests_per_minute: "),
         ("message_size = 26214400", "message_size = 1", "limits: message_size must be at least"),
         ("message_size = 26214400", "message_sizes = 1", "limits.message_sizes: unknown key"),
         ("message_size = 26214400", "message_size = 1.5", "limits.message_size: a whole number"),
@@ -79,6 +83,14 @@ def test_a_fault_names_file_key_and_rule(tmp_path: Path, old: str, new: str, exp
     assert expected in line
     assert str(tmp_path / "situs.toml") in line
     assert "\n" not in line
+
+
+def test_the_gateways_terms_are_the_files(tmp_path: Path) -> None:
+    assert load_config(written(tmp_path, EXAMPLE)).gateway_terms == Terms()  # the example shows the defaults
+    text = EXAMPLE.replace("package_lifetime_days = 14", "package_lifetime_days = 3")
+    text = text.replace("requests_per_minute = 600", "requests_per_minute = 40")
+    terms = load_config(written(tmp_path, text)).gateway_terms
+    assert (terms.package_lifetime, terms.attempts_a_minute) == (timedelta(days=3), 40)
 
 
 def test_a_listener_has_what_its_door_has_but_for_what_it_says(tmp_path: Path) -> None:
