@@ -69,7 +69,8 @@ class Account:
 @final
 @dataclass(frozen=True, slots=True)
 class Subscriber:
-    """What `account.json` holds. `catch_alls` are the domains whose other mail comes here."""
+    """What `account.json` holds. `catch_alls` are the domains whose other mail comes here; `former`
+    the aliases that were given up: what came to them lies here, and a hold on their domain keeps it."""
 
     address: Address
     created: datetime
@@ -77,6 +78,7 @@ class Subscriber:
     password_hash: str | None = field(default=None, repr=False)
     aliases: tuple[Address, ...] = ()
     catch_alls: tuple[str, ...] = ()
+    former: tuple[Address, ...] = ()
 
     def account(self, located: Located) -> Account:
         return Account(
@@ -94,7 +96,12 @@ class Subscriber:
         return replace(self, aliases=tuple(sorted({*self.aliases, alias}, key=str)))
 
     def without_alias(self, alias: Address) -> Subscriber:
+        """For one that never took any mail."""
         return replace(self, aliases=tuple(kept for kept in self.aliases if kept != alias))
+
+    def giving_up(self, alias: Address) -> Subscriber:
+        former = tuple(sorted({*self.former, alias}, key=str))
+        return replace(self.without_alias(alias), former=former)
 
     def with_catch_all(self, domain: str) -> Subscriber:
         return replace(self, catch_alls=tuple(sorted({*self.catch_alls, domain})))
@@ -129,6 +136,7 @@ class _Stored(BaseModel):
     password_hash: str | None
     aliases: tuple[AddressField, ...]
     catch_alls: tuple[str, ...]
+    former: tuple[AddressField, ...] = ()
 
 
 def account_key(account: AccountId) -> str:

@@ -236,7 +236,7 @@ class Directory(Lookup):
         located = await self.find(alias)
         await self.book.write(name, RemovedRecord(serial=held.record.serial + 1), held.etag)
         self.forget()
-        after = await self._subscriber(located).amend(lambda before: before.without_alias(alias))
+        after = await self._subscriber(located).amend(lambda before: before.giving_up(alias))
         return after.account(located)
 
     async def catch_all(self, domain: str) -> Located | None:

@@ -11,13 +11,15 @@ from storage.region import RegionStore
 
 
 async def mailbox_of(home: RegionStore, account: AccountId) -> Mailbox:
-    """An account with its address and aliases. Raises NotFound, Corrupt, Forbidden, Unavailable.
+    """An account with its address and its aliases, those that it has given up too.
+
+    Raises NotFound, Corrupt, Forbidden, Unavailable.
 
     A catch-all's domain counts by the account's own addresses alone: a hold on a domain is about
     whose mailbox it is, not about what somebody else's typing errors brought into it.
     """
     subscriber = await SubscriberRecord(home, account).read()
-    return Mailbox(str(account), frozenset({subscriber.address, *subscriber.aliases}))
+    return Mailbox(str(account), frozenset({subscriber.address, *subscriber.aliases, *subscriber.former}))
 
 
 async def accounts_at_home(store: RegionStore, *, after: AccountId | None = None) -> AsyncIterator[AccountId]:

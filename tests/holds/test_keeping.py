@@ -16,10 +16,11 @@ from storage.coverage import Coverage
 from storage.deletion import Deletions
 from storage.erasure import SETTLE
 from storage.errors import Unavailable
-from storage.holds import Terms
+from storage.holds import Held, Terms
 from storage.keeping import HoldKeeper
 from storage.mailboxes import mailbox_of
 from storage.opening import Opener
+from storage.owners_delete import delete_for_owner
 from storage.versions import Version, Versions
 from tests.engines import Settle
 from tests.holds.movers import Border, border
@@ -113,6 +114,22 @@ async def test_an_account_that_joins_a_matter_or_a_domain_is_covered_too(it: Bor
     it.now += timedelta(hours=2)
     await keep(it)
     assert (await locks(late), await marked(late)) == ([True], True)
+
+
+async def test_a_mailbox_does_not_leave_a_domains_hold_by_giving_up_its_alias(it: Border) -> None:
+    """What came to the alias lies there still."""
+    alias = Address.parse("aoife@court.example")
+    await it.world.directory.add_alias(alias, it.address)
+    (message,) = await it.deliver(1)
+    held = await it.ireland.register.place(Terms(DomainScope("court.example"), LITIGATION), NORA)
+    await it.world.directory.remove_alias(alias)
+    outcome = await delete_for_owner(it.ireland.store, it.ireland.register, it.account, [message])
+    assert (outcome.destroyed, outcome.holds) == ([], (held.id,))
+    await keep(it)
+    assert await locks(it) == [True]
+    with pytest.raises(Held):
+        await it.move()
+    assert str(alias) not in str((await it.world.directory.show(it.address)).to_json())
 
 
 async def test_a_hold_that_cannot_be_covered_keeps_no_other_from_it(

@@ -37,7 +37,7 @@ from policy.hold import DomainScope, HoldId, HoldState, Item, MailboxScope, Matt
 from policy.hold_query import TrafficQuery
 from policy.order import Timespan
 from policy.rules import AtExpiry
-from storage.errors import AccountClosed, AccountSuspended, NotFound, StorageError
+from storage.errors import AccountClosed, AccountSuspended, NotFound, StorageError, UnknownAddress
 from storage.holds import Elsewhere, Held, Terms
 from storage.identity import AccountId, MessageId
 from storage.keyring import Keyholder
@@ -142,6 +142,14 @@ class Holds(RuleBasedStateMachine):
                 box.letters[one].hidden = True
         await self.actors.owner_deletes(box, ids)
         self.model.clear(box, [box.letters[one] for one in ids])
+
+    @rule()
+    def alias_is_given_up(self) -> None:
+        """What came to it lies there still, and whatever is held stays so."""
+        box = next(box for box in self.model.boxes if box.alias)
+        if not box.erased and not box.shredded:
+            with suppress(UnknownAddress):  # it has been given up
+                self.runner.run(self.actors.directory().remove_alias(ALIAS))
 
     # Sweepers, and those who say how long mail is kept.
 
