@@ -30,8 +30,10 @@ def free_port() -> int:
 
 
 class RunningServer:
-    def __init__(self, process: subprocess.Popen[str], smtp: int, gateway: int, unix: Path) -> None:
-        self.process, self.smtp, self.gateway, self.unix = process, smtp, gateway, unix
+    def __init__(
+        self, process: subprocess.Popen[str], smtp: int, imap: int, gateway: int, unix: Path
+    ) -> None:
+        self.process, self.smtp, self.imap, self.gateway, self.unix = process, smtp, imap, gateway, unix
         self._lines: Queue[dict[str, Any]] = Queue()
         Thread(target=self._read, daemon=True).start()
 
@@ -66,9 +68,10 @@ class RunningServer:
 @contextmanager
 def serving(card: Card, directory: Path, *options: str, more: str = "") -> Iterator[RunningServer]:
     """`situs serve` on the demo's regions, on free ports; `more` is further sections of its configuration."""
-    smtp, lmtp, gateway, unix = free_port(), free_port(), free_port(), directory / "lmtp.sock"
+    smtp, lmtp, imap, gateway = free_port(), free_port(), free_port(), free_port()
+    unix = directory / "lmtp.sock"
     config = Path(card.config).read_text()
-    for door, address in (("smtp", smtp), ("lmtp", lmtp)):
+    for door, address in (("smtp", smtp), ("lmtp", lmtp), ("imap", imap)):
         config = re.sub(rf"(\[{door}\]\nlisten = )\[.*\]", rf'\1["127.0.0.1:{address}"]', config)
     config = config.replace("[lmtp]", f'[lmtp]\nunix = "{unix}"')
     config = re.sub(r'(\[gateway\]\nlisten = )".*"', rf'\1"127.0.0.1:{gateway}"', config)
@@ -78,7 +81,7 @@ def serving(card: Card, directory: Path, *options: str, more: str = "") -> Itera
         [*SITUS, "serve", "--config", str(path), *options], stderr=subprocess.PIPE, text=True
     )
     try:
-        yield RunningServer(process, smtp, gateway, unix)
+        yield RunningServer(process, smtp, imap, gateway, unix)
     finally:
         if process.poll() is None:
             process.terminate()
