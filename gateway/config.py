@@ -24,6 +24,7 @@ from gateway.config_file import (
     ListenerSection,
     MailSection,
     OidcSection,
+    ProfileSection,
     RegionSection,
     RspamdSection,
 )
@@ -34,6 +35,7 @@ from gateway.ingress.limits import Limits, RspamdSettings
 from policy.geography import GeographyError, Jurisdiction, Region, RegionCode
 from storage.audit.cosigning import WitnessAddress
 from storage.audit.note import VerifierKey
+from storage.credentials import Credentials, Machine, Profile, StaticKeys
 from storage.region import KeyFileSettings, KmsSettings, RegionSettings
 
 
@@ -221,12 +223,28 @@ class _Reader:
             endpoint=section.endpoint,
             bucket=section.bucket,
             audit_bucket=section.audit_bucket,
-            access_key_id=section.access_key_id,
-            secret_access_key=section.secret_access_key,
+            credentials=self._credentials(name, section),
             key_service=keys,
             audit_retention_days=section.audit_retention_days,
             deadline_seconds=section.deadline_seconds,
         )
+
+    def _credentials(self, name: str, section: RegionSection) -> Credentials:
+        match section.access_key_id, section.secret_access_key, section.credentials:
+            case str(key_id), str(secret), None:
+                return StaticKeys(key_id, secret)
+            case None, None, ProfileSection(profile=profile, file=file):
+                return Profile(profile, self._at(file) if file else None)
+            case None, None, None:
+                return Machine()
+            case _, _, None:
+                raise self._fault(
+                    f"regions.{name}.access_key_id", "access_key_id and secret_access_key go together"
+                )
+            case _:
+                raise self._fault(
+                    f"regions.{name}.credentials", "either a profile or access_key_id and secret_access_key"
+                )
 
     def _gateway_tls(self, section: GatewaySection) -> GatewayTls | None:
         if section.certificate is None or section.key is None:

@@ -56,13 +56,19 @@ class AuditSection(Section):
     witness: list[WitnessSection] = []
 
 
+class ProfileSection(Section):
+    profile: str
+    file: str | None = None
+
+
 class RegionSection(Section):
     country: str
     endpoint: str
     bucket: str
     audit_bucket: str
-    access_key_id: str
-    secret_access_key: str
+    access_key_id: str | None = None
+    secret_access_key: str | None = None
+    credentials: ProfileSection | None = None
     audit_retention_days: Annotated[int, Field(ge=1, le=36500)] = SIX_YEARS_IN_DAYS
     deadline_seconds: Annotated[float, Field(gt=0, le=30)] = 10.0
     gateway_url: str | None = None

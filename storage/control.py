@@ -5,16 +5,19 @@ Provisioning, Object Lock, the versions of objects, key services. Mail goes thro
 
 from __future__ import annotations
 
+import os
 import re
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import boto3
+import botocore.credentials
 import botocore.loaders
 import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from storage.credentials import StaticKeys, renewed
 from storage.engine import Access
 from storage.errors import Forbidden, Rejected, Unavailable
 from storage.settings import KmsSettings, RegionSettings
@@ -101,14 +104,34 @@ def _must_be_the_engines(operation_model: OperationModel, response_dict: dict[st
 
 
 def _session(access: Access) -> boto3.session.Session:
-    core = botocore.session.Session()
-    core.register_component("data_loader", _shared_loader())
-    return boto3.session.Session(
-        aws_access_key_id=access.access_key_id,
-        aws_secret_access_key=access.secret_access_key,
-        region_name=access.region.value,
-        botocore_session=core,
+    """Where a client goes is said by the region's settings alone, not by a file of the host's."""
+    core = botocore.session.Session(
+        {
+            "profile": (None, None, None, None),
+            "config_file": (None, None, os.devnull, None),
+            "credentials_file": (None, None, os.devnull, None),
+        }
     )
+    # AWS_ENDPOINT_URL_KMS of the environment would have another region's service unwrap these keys.
+    core.set_config_variable("ignore_configured_endpoint_urls", True)
+    core.register_component("data_loader", _shared_loader())
+    core.register_component("credential_provider", _Keys(access))
+    return boto3.session.Session(region_name=access.region.value, botocore_session=core)
+
+
+class _Keys:
+    """What botocore asks for keys, once for each client: those of the region, and no others."""
+
+    def __init__(self, access: Access) -> None:
+        self._access: Final = access
+
+    def load_credentials(self) -> botocore.credentials.Credentials:
+        """Raises Unavailable where there are none."""
+        match self._access.credentials:
+            case StaticKeys(key_id, secret):
+                return botocore.credentials.Credentials(key_id, secret)
+            case source:
+                return renewed(source, self._access.region)
 
 
 @cache

@@ -10,7 +10,7 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
@@ -19,6 +19,7 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from policy.geography import RegionCode
+from storage.credentials import ENVIRONMENT, Credentials, StaticKeys, renewing
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, S3Config
@@ -32,12 +33,11 @@ _STATUS: Final = re.compile(r"status code: (\d{3})")
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Where a region's buckets are reached, and as whom. The secret is not in its repr."""
+    """Where a region's buckets are reached, and as whom."""
 
     region: RegionCode
     endpoint: str
-    access_key_id: str
-    secret_access_key: str = field(repr=False)
+    credentials: Credentials
 
 
 class Verdict(Enum):
@@ -109,12 +109,16 @@ def open_store(name: str, access: Access, deadline: float, sends: Sends = Sends.
     config: S3Config = {
         "endpoint": access.endpoint,
         "region": access.region.value,
-        "access_key_id": access.access_key_id,
-        "secret_access_key": access.secret_access_key,
         "checksum_algorithm": "sha256",
         "virtual_hosted_style_request": False,
         "disable_bulk_delete": True,
     }
+    provider = None
+    if isinstance(access.credentials, StaticKeys):
+        config["access_key_id"] = access.credentials.access_key_id
+        config["secret_access_key"] = access.credentials.secret_access_key
+    else:
+        provider = renewing(access.credentials, access.region)
     # S3 wants each put's checksum where Object Lock may retain the object (the audit bucket), and
     # obstore has no parameter for the header that announces it, nor for a legal hold: they go
     # with every request of a client. It signs a listing without them, so puts have clients of
@@ -132,6 +136,7 @@ def open_store(name: str, access: Access, deadline: float, sends: Sends = Sends.
             config=config,
             client_options=options,
             retry_config={"max_retries": 0, "retry_timeout": attempt},
+            credential_provider=provider,
         )
 
 
@@ -142,8 +147,9 @@ def _no_ambient_aws() -> Iterator[None]:
     obstore reads them as defaults, and some cannot be overridden: another program's session token
     or encryption setting would go with every request to every region.
     """
-    hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("AWS_")}
-    try:
-        yield
-    finally:
-        os.environ.update(hidden)
+    with ENVIRONMENT:
+        hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("AWS_")}
+        try:
+            yield
+        finally:
+            os.environ.update(hidden)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, final
 
 from policy.geography import Region
+from storage.credentials import Credentials
 from storage.engine import Access
 
 SIX_YEARS_IN_DAYS: Final = 2192
@@ -38,8 +39,7 @@ class RegionSettings:
     endpoint: str
     bucket: str
     audit_bucket: str
-    access_key_id: str
-    secret_access_key: str = field(repr=False)
+    credentials: Credentials
     # None: a process that may write here and never read, such as an ingress in another country.
     key_service: KeyFileSettings | KmsSettings | None
     # The audit bucket's default retention (S3 Object Lock, COMPLIANCE). A log that may be wiped
@@ -49,4 +49,4 @@ class RegionSettings:
 
     @property
     def access(self) -> Access:
-        return Access(self.region.code, self.endpoint, self.access_key_id, self.secret_access_key)
+        return Access(self.region.code, self.endpoint, self.credentials)

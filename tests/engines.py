@@ -21,6 +21,7 @@ import pytest
 
 from gateway.demo.engines import Credentials, EngineProcess, RunningEngine, start_moto, start_seaweedfs
 from policy.geography import Jurisdiction, Region, RegionCode
+from storage.credentials import StaticKeys
 from storage.provision import provision
 from storage.region import KeyFileSettings, RegionSettings, RegionStore
 
@@ -72,11 +73,16 @@ def settings_on(engine: EngineProcess, region: Region, keys: Path) -> RegionSett
         endpoint=engine.endpoint,
         bucket=f"{name}-mail",
         audit_bucket=f"{name}-audit",
-        access_key_id=engine.access_key_id,
-        secret_access_key=engine.secret_access_key,
+        credentials=StaticKeys(engine.access_key_id, engine.secret_access_key),
         key_service=KeyFileSettings(keys / f"{name}.key"),
         audit_retention_days=1,
     )
+
+
+def keys_of(settings: RegionSettings) -> StaticKeys:
+    """The keys of `settings_on`, for a client that is not ours."""
+    assert isinstance(settings.credentials, StaticKeys)
+    return settings.credentials
 
 
 async def provisioned(settings: RegionSettings) -> RegionStore:

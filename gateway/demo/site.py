@@ -7,7 +7,7 @@ import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -78,7 +78,7 @@ async def open_site(site: Site) -> AsyncIterator[Card]:
         accounts = earlier.accounts if earlier else await _open_accounts(house)
         operators = earlier.operators if earlier else await _appoint(house)
         doors = await stack.enter_async_context(open_doors(house))
-        card = _card(config, doors, accounts, operators, authorities)
+        card = _card(config, running, doors, accounts, operators, authorities)
         card.write(site.card)
         yield card
 
@@ -160,6 +160,7 @@ async def _appoint(house: House) -> tuple[CardOperator, ...]:
 
 def _card(
     config: Config,
+    running: Mapping[str, engines.EngineProcess],
     doors: OpenDoors,
     accounts: tuple[CardAccount, ...],
     operators: tuple[CardOperator, ...],
@@ -178,8 +179,8 @@ def _card(
                 endpoint=settings.endpoint,
                 bucket=settings.bucket,
                 audit_bucket=settings.audit_bucket,
-                access_key_id=settings.access_key_id,
-                secret_access_key=settings.secret_access_key,
+                access_key_id=running[str(code)].access_key_id,
+                secret_access_key=running[str(code)].secret_access_key,
                 audit_key=str(read_signer(config, code).key),
             )
             for code, settings in config.regions.items()

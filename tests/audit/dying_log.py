@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from storage.audit.log import AuditLog
+from storage.credentials import StaticKeys
 from storage.engine import Access
 from storage.objects import Blob, Bucket, ETag, Listed
 from tests.audit.logs import REGION, SIGNER, entry
@@ -65,7 +66,9 @@ def _die() -> None:
 
 
 async def main(task: dict[str, Any]) -> None:
-    bucket = Bucket(task["bucket"], Access(REGION, task["endpoint"], task["id"], task["secret"]), deadline=10)
+    bucket = Bucket(
+        task["bucket"], Access(REGION, task["endpoint"], StaticKeys(task["id"], task["secret"])), deadline=10
+    )
     backend = DyingBackend(bucket, task["last"], Moment(task["moment"]))
     async with await AuditLog.open(backend, REGION, SIGNER, deadline=30) as log:
         for number in range(task["first"], task["first"] + task["count"]):

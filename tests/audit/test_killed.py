@@ -15,6 +15,7 @@ from storage.audit.source import BackendSource
 from storage.audit.verify import verify
 from storage.region import RegionStore
 from tests.audit.logs import REGION, SIGNER, entry
+from tests.engines import keys_of
 from tests.faults import Moment
 
 APPENDS = 3
@@ -29,8 +30,8 @@ async def _process(region: RegionStore, first: int, last: int, moment: Moment) -
     task = {
         "bucket": region.settings.audit_bucket,
         "endpoint": access.endpoint,
-        "id": access.access_key_id,
-        "secret": access.secret_access_key,
+        "id": keys_of(region.settings).access_key_id,
+        "secret": keys_of(region.settings).secret_access_key,
         "first": first,
         "count": APPENDS,
         "last": last,

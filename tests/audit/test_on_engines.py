@@ -32,7 +32,7 @@ from storage.region import KeyFileSettings, RegionStore
 from storage.settings import SIX_YEARS_IN_DAYS
 from storage.vault import Vault
 from tests.audit.logs import REGION, entry
-from tests.engines import DEPLOYMENT, IRELAND, EngineKind, Settle, provisioned
+from tests.engines import DEPLOYMENT, IRELAND, EngineKind, Settle, keys_of, provisioned
 
 SIGNER = Signer(f"situs/{DEPLOYMENT}/{REGION}", bytes(range(32)))
 
@@ -155,8 +155,8 @@ country = "IE"
 endpoint = "{settings.endpoint}"
 bucket = "{settings.bucket}"
 audit_bucket = "{settings.audit_bucket}"
-access_key_id = "{settings.access_key_id}"
-secret_access_key = "{settings.secret_access_key}"
+access_key_id = "{keys_of(settings).access_key_id}"
+secret_access_key = "{keys_of(settings).secret_access_key}"
 [regions.{REGION}.keys]
 service = "file"
 path = "{settings.key_service.path}"

@@ -37,7 +37,7 @@ from storage.objects import Bucket
 from storage.provision import provision
 from storage.region import Ground
 from storage.traffic import Envelope
-from tests.engines import DEPLOYMENT, IRELAND, settings_on
+from tests.engines import DEPLOYMENT, IRELAND, keys_of, settings_on
 from tests.policy.pki import NOW
 from tests.storage.grounds import DIRECTORY_KEY
 from tests.storage.permits import recorded
@@ -101,8 +101,8 @@ async def _compare(ground: Ground, directory: Directory) -> None:
         settings.bucket,
         endpoint=settings.endpoint,
         region=settings.region.code.value,
-        access_key_id=settings.access_key_id,
-        secret_access_key=settings.secret_access_key,
+        access_key_id=keys_of(settings).access_key_id,
+        secret_access_key=keys_of(settings).secret_access_key,
         client_options={"allow_http": True},
     )
 

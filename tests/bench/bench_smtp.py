@@ -13,6 +13,7 @@ from pathlib import Path
 
 from gateway.demo.scenes import IRELAND
 from policy.geography import RegionCode
+from storage.credentials import StaticKeys
 from storage.objects import Access, Bucket
 from tests.gateway.demos import running_demo
 
@@ -64,9 +65,8 @@ async def bare_puts(bucket: Bucket, octets: int) -> float:
 def run() -> None:
     with tempfile.TemporaryDirectory() as directory, running_demo(Path(directory) / "state") as demo:
         ireland = demo.card.regions[IRELAND]
-        access = Access(
-            RegionCode.parse(IRELAND), ireland.endpoint, ireland.access_key_id, ireland.secret_access_key
-        )
+        keys = StaticKeys(ireland.access_key_id, ireland.secret_access_key)
+        access = Access(RegionCode.parse(IRELAND), ireland.endpoint, keys)
         bucket = Bucket(ireland.bucket, access)
         bare = asyncio.run(bare_puts(bucket, len(MESSAGE)))
         smtp = asyncio.run(over_smtp(demo.card.smtp, demo.card.home(IRELAND).address))

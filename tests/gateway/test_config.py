@@ -18,6 +18,7 @@ from gateway.config_file import ConfigFile
 from gateway.disclosure.terms import Terms
 from gateway.ingress.limits import Limits
 from policy.geography import RegionCode
+from storage.credentials import Credentials, Machine, Profile, StaticKeys
 from tests.gateway.demos import situs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,6 +56,8 @@ def test_the_example_of_the_operators_guide_is_a_configuration(tmp_path: Path) -
         ('bucket = "mail-example-ie"', "bucket = 7", "regions.eu-west-1.bucket: "),
         ('"mail-example-ie-audit"', '"mail-example-ie"', "buckets of their own"),
         ('service = "kms"', 'service = "vault"', "regions.eu-west-1.keys"),
+        ('# access_key_id = "', 'access_key_id = "', "regions.eu-west-1.credentials: either a profile or"),
+        ("profile = ", "# profile = ", "regions.eu-west-1.credentials.profile: this key is required"),
         ('key_id = "arn', 'key_idd = "arn', "regions.eu-west-1.keys.key_id"),
         ("[regions.eu-west-1]", '[regions."eu west"]', "regions.eu west"),
         ('listen = "127.0.0.1:8025"', 'listen = "8025"', "gateway.listen: 'HOST:PORT'"),
@@ -91,6 +94,35 @@ def test_the_gateways_terms_are_the_files(tmp_path: Path) -> None:
     text = text.replace("requests_per_minute = 600", "requests_per_minute = 40")
     terms = load_config(written(tmp_path, text)).gateway_terms
     assert (terms.package_lifetime, terms.attempts_a_minute) == (timedelta(days=3), 40)
+
+
+PAIR = 'access_key_id = "K"\nsecret_access_key = "S"\n'
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (PAIR, StaticKeys("K", "S")),
+        ("", Machine()),
+        ('credentials = { profile = "p" }\n', Profile("p")),
+        ('credentials = { profile = "p", file = "aws" }\n', Profile("p", Path("aws"))),
+        ('access_key_id = "K"\n', None),
+        ('secret_access_key = "S"\n', None),
+        (PAIR + 'credentials = { profile = "p" }\n', None),
+    ],
+    ids=["pair", "machine", "profile", "file", "id alone", "secret alone", "both"],
+)
+def test_as_whom_a_region_is_reached(tmp_path: Path, words: str, expected: Credentials | None) -> None:
+    table = EXAMPLE.index("# A profile in a file of AWS's form"), EXAMPLE.index("[regions.eu-west-1.audit]")
+    text = EXAMPLE[: table[0]] + EXAMPLE[table[1] :]
+    text = text.replace('country = "IE"\n', f'country = "IE"\n{words}')
+    if expected is None:
+        with pytest.raises(ConfigError, match=r"regions\.eu-west-1\.(credentials|access_key_id): "):
+            load_config(written(tmp_path, text))
+        return
+    if isinstance(expected, Profile) and expected.file:
+        expected = replace(expected, file=tmp_path / expected.file)
+    assert load_config(written(tmp_path, text)).regions[RegionCode("eu-west-1")].credentials == expected
 
 
 def test_a_listener_has_what_its_door_has_but_for_what_it_says(tmp_path: Path) -> None:

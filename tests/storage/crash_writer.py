@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from policy.address import Address
 from policy.geography import Jurisdiction, Region, RegionCode
+from storage.credentials import StaticKeys
 from storage.errors import Unavailable
 from storage.lookup import Lookup
 from storage.mailbox import append
@@ -27,7 +28,9 @@ IN_FLIGHT: Final = 16
 
 async def write(task: dict[str, Any]) -> None:
     where = Region(RegionCode.parse(task["code"]), Jurisdiction.parse(task["country"]))
-    settings = RegionSettings(region=where, key_service=None, **task["settings"])
+    settings = RegionSettings(
+        region=where, credentials=StaticKeys(**task["keys"]), key_service=None, **task["settings"]
+    )
     async with await Ground.open([settings], DEPLOYMENT) as ground:
         lookup = Lookup(ground, bytes.fromhex(task["directory_key"]), where.code, where.code)
         located = await lookup.locate(Address.parse(task["recipient"]))

@@ -16,6 +16,7 @@ from typing import Any
 
 from policy.address import Address
 from policy.geography import Jurisdiction, Region, RegionCode
+from storage.credentials import StaticKeys
 from storage.lookup import Lookup
 from storage.mailbox import append
 from storage.region import Ground, RegionSettings
@@ -27,6 +28,7 @@ async def deliver(task: dict[str, Any]) -> None:
     settings = [
         RegionSettings(
             region=Region(RegionCode.parse(each.pop("code")), Jurisdiction.parse(each.pop("country"))),
+            credentials=StaticKeys(**each.pop("keys")),
             key_service=None,
             **each,
         )

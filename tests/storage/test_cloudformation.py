@@ -24,7 +24,7 @@ import yaml  # type: ignore[import-untyped]
 from storage.proof import MARKER
 from storage.provision import check, provision
 from storage.region import KmsSettings, RegionSettings, RegionStore
-from tests.engines import IRELAND, EngineKind, Settle
+from tests.engines import IRELAND, EngineKind, Settle, keys_of
 from tests.faults import FaultProxy
 from tests.storage.iam import Attempt, allowed
 
@@ -77,8 +77,9 @@ class Stack:
 @pytest.fixture
 def stack(settle: Settle) -> Stack:
     settings = settle(EngineKind.MOTO, IRELAND)
+    keys = keys_of(settings)
     session = boto3.session.Session(
-        settings.access_key_id, settings.secret_access_key, region_name=str(settings.region.code)
+        keys.access_key_id, keys.secret_access_key, region_name=str(settings.region.code)
     )
 
     def client(service: str) -> Any:

@@ -8,7 +8,7 @@ import json
 import random
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +19,7 @@ from storage.directory import Directory
 from storage.located import Located
 from storage.provision import provision
 from storage.region import Ground, RegionSettings
-from tests.engines import DEPLOYMENT, IRELAND, EngineKind, Engines, settings_on
+from tests.engines import DEPLOYMENT, IRELAND, EngineKind, Engines, keys_of, settings_on
 from tests.storage.grounds import AOIFE, DIRECTORY_KEY, opened
 
 ROUNDS: Final = 20
@@ -65,11 +65,9 @@ async def situs(site: Site, first: int) -> asyncio.subprocess.Process:
     task = {
         "code": str(settings.region.code),
         "country": str(settings.region.country),
-        "settings": {
-            name: getattr(settings, name)
-            for name in ("endpoint", "bucket", "audit_bucket", "access_key_id", "secret_access_key")
-        }
+        "settings": {name: getattr(settings, name) for name in ("endpoint", "bucket", "audit_bucket")}
         | {"audit_retention_days": settings.audit_retention_days, "deadline_seconds": 2.0},
+        "keys": asdict(keys_of(settings)),
         "directory_key": DIRECTORY_KEY.hex(),
         "recipient": str(AOIFE),
         "first": first,

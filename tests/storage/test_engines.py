@@ -23,6 +23,7 @@ from gateway.demo.engines import (
 )
 from gateway.demo.weed_region import command, ports_for
 from storage.control import s3_client
+from storage.credentials import StaticKeys
 from storage.errors import Forbidden
 from storage.objects import Access, Bucket
 from storage.provision import check, provision
@@ -122,9 +123,8 @@ async def test_each_region_has_its_own_objects_and_its_own_credentials(
     try:
         settings = settings_on(one.engine, IRELAND, tmp_path)
         await provision(settings, DEPLOYMENT)
-        abroad = Access(
-            IRELAND.code, one.engine.endpoint, two.engine.access_key_id, two.engine.secret_access_key
-        )
+        keys = StaticKeys(two.engine.access_key_id, two.engine.secret_access_key)
+        abroad = Access(IRELAND.code, one.engine.endpoint, keys)
         with pytest.raises(Forbidden):
             await Bucket(settings.bucket, abroad, deadline=3).put_if_absent("mail/a/1", b"x")
         other = settings_on(two.engine, IRELAND, tmp_path)

@@ -27,7 +27,7 @@ from storage.keyservice import KeyFile
 from storage.mailbox import append
 from storage.proof import MARKER
 from storage.region import RegionSettings, RegionStore
-from tests.engines import DEPLOYMENT, GERMANY, IRELAND, EngineKind, Settle, provisioned
+from tests.engines import DEPLOYMENT, GERMANY, IRELAND, EngineKind, Settle, keys_of, provisioned
 from tests.storage.grounds import AOIFE, BORIS, DIRECTORY_KEY, NOW, World, envelope, world
 
 OURS, THEIRS, NOBODYS = (AccountId(letter * 32) for letter in "abc")
@@ -250,8 +250,8 @@ endpoint = "{endpoint}"
 bucket = "{settings.bucket}"
 audit_bucket = "{settings.audit_bucket}"
 audit_retention_days = 1
-access_key_id = "{settings.access_key_id}"
-secret_access_key = "{settings.secret_access_key}"
+access_key_id = "{keys_of(settings).access_key_id}"
+secret_access_key = "{keys_of(settings).secret_access_key}"
 keys = {{ service = "file", path = {keys} }}
 audit = {{ signing_key_file = "{key.name}", pseudonym_key_file = "pseudonym.key" }}
 """

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +26,7 @@ from storage.located import Located
 from storage.mailbox import append
 from storage.region import KeyFileSettings, RegionStore
 from storage.sealing import Binding, open_content, read_message_header
-from tests.engines import DEPLOYMENT, IRELAND, VIRGINIA, Settle
+from tests.engines import DEPLOYMENT, IRELAND, VIRGINIA, Settle, keys_of
 from tests.storage.grounds import AOIFE, DIRECTORY_KEY, World, envelope, opened, world
 from tests.storage.hpke_oracle import Secrets, secrets_of
 
@@ -51,8 +51,7 @@ async def ingress(earth: World, environment: Mapping[str, str]) -> AsyncIterator
             "endpoint": settings.endpoint,
             "bucket": settings.bucket,
             "audit_bucket": settings.audit_bucket,
-            "access_key_id": settings.access_key_id,
-            "secret_access_key": settings.secret_access_key,
+            "keys": asdict(keys_of(settings)),
             "audit_retention_days": settings.audit_retention_days,
         }
         for settings in (earth.place(VIRGINIA).settings, earth.place(IRELAND).settings)

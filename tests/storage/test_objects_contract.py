@@ -15,11 +15,12 @@ from dataclasses import replace
 import pytest
 
 from storage.control import error_code, s3_client
+from storage.credentials import StaticKeys
 from storage.errors import AlreadyExists, Conflict, Forbidden, NotFound, Rejected, Unavailable
 from storage.objects import Bucket
 from storage.region import RegionStore
 from storage.versions import Versions
-from tests.engines import EngineKind
+from tests.engines import EngineKind, keys_of
 from tests.faults import Fault, FaultProxy, Moment, Request
 
 RACERS = 50
@@ -292,8 +293,9 @@ async def test_a_refused_connection_is_unavailable_within_the_deadline(region: R
 
 
 async def test_another_regions_credentials_are_forbidden(region: RegionStore, at: str) -> None:
+    somebody_else = StaticKeys("SOMEBODYELSE", "guessed")
     stranger = Bucket(
-        region.settings.bucket, replace(region.settings.access, access_key_id="SOMEBODYELSE"), deadline=3
+        region.settings.bucket, replace(region.settings.access, credentials=somebody_else), deadline=3
     )
     with pytest.raises(Forbidden):
         await stranger.put_if_absent(f"{at}/x", b"x")
@@ -438,7 +440,7 @@ async def test_what_the_environment_holds_for_aws_goes_into_no_request(
     assert "x-amz-security-token" not in sent.headers
     assert "x-amz-server-side-encryption" not in sent.headers
     assert sent.headers["authorization"].startswith(
-        f"AWS4-HMAC-SHA256 Credential={region.settings.access_key_id}/"
+        f"AWS4-HMAC-SHA256 Credential={keys_of(region.settings).access_key_id}/"
     )
 
 

@@ -18,6 +18,7 @@ import pytest
 
 from policy.geography import Jurisdiction, Region, RegionCode
 from storage.control import kms_client, s3_client
+from storage.credentials import StaticKeys
 from storage.errors import FenceBroken, Unavailable
 from storage.identity import AccountId
 from storage.keys import PrivateKey, PublicKeys, Purpose
@@ -36,6 +37,9 @@ async def settings(settle: Settle, engine_kind: EngineKind) -> RegionSettings:
     settings = settle(engine_kind, IRELAND)
     await provision(settings, DEPLOYMENT)
     return settings
+
+
+SOMEBODY_ELSE = StaticKeys("SOMEBODYELSE", "guessed")
 
 
 @pytest.fixture
@@ -185,7 +189,7 @@ async def test_a_multi_region_key(on_moto: RegionSettings) -> None:
 
 async def test_another_regions_credentials(settings: RegionSettings) -> None:
     with pytest.raises(FenceBroken, match=r"not proven|no such bucket"):
-        await RegionStore.open(replace(settings, access_key_id="SOMEBODYELSE"), DEPLOYMENT)
+        await RegionStore.open(replace(settings, credentials=SOMEBODY_ELSE), DEPLOYMENT)
 
 
 async def test_a_region_that_is_down_is_not_a_broken_fence(settings: RegionSettings) -> None:
