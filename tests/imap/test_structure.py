@@ -140,29 +140,11 @@ def test_an_envelope_as_the_rfc_writes_it() -> None:
 
 
 _PIECES = st.sampled_from(
-    [
-        b"a@b",
-        b"<a.b@c-d.example>",
-        b'"Q, x" <q@x>',
-        b"Two words <t@w>",
-        b'"" <e@m>',
-        b"Group: ",
-        b";",
-        b",",
-        b" ",
-        b", ",
-        b"(c)",
-        b"x@y (Old Way)",
-        b"<@r:a@b>",
-        b'"',
-        b"\\",
-        b"<",
-        b">",
-        b"@",
-        b"caf\xe9@x",
-        b"a",
-        b"[1.2.3.4]",
-    ]
+    (
+        *(b"a@b", b"<a.b@c-d.example>", b'"Q, x" <q@x>', b"Two words <t@w>", b'"" <e@m>', b"Group: ", b";"),
+        *(b",", b" ", b", ", b"(c)", b"x@y (Old Way)", b"<@r:a@b>", b'"', b"\\", b"<", b">", b"@", b"a"),
+        *(b"caf\xe9@x", b"[1.2.3.4]"),
+    )
 )
 
 
