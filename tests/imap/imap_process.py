@@ -2,7 +2,8 @@
 `python -m tests.imap.imap_process STATE MESSAGES OCTETS`.
 
 A region on SeaweedFS, which is started beside it with its data in STATE; one owner, with so many messages
-of so many octets in the inbox. Prints its port, and runs until its standard input closes.
+of so many octets in the inbox. Prints its port, and runs until its standard input closes. For each line
+that it reads, it gets all the messages from the region, opens none, and prints how many seconds that took.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 import uvloop
 from prometheus_client import CollectorRegistry
@@ -36,6 +38,7 @@ from policy.geography import RegionCode
 from storage.directory import Directory
 from storage.holds import HoldRegister
 from storage.identity import utc_now
+from storage.in_order import as_stream, in_order
 from storage.located import Located
 from storage.mailbox import append
 from storage.provision import provision
@@ -71,9 +74,17 @@ def mail(number: int, octets: int) -> bytes:
 class ImapProcess:
     """It is listening: `port` on 127.0.0.1, `pid` is its own."""
 
-    def __init__(self, port: int, pid: int) -> None:
+    def __init__(self, port: int, pid: int, said: IO[bytes], told: IO[bytes]) -> None:
         self.port: Final = port
         self.pid: Final = pid
+        self._said: Final = said
+        self._told: Final = told
+
+    def bare_gets(self) -> float:
+        """Seconds for the messages' octets alone, as they lie in the region."""
+        self._told.write(b"\n")
+        self._told.flush()
+        return float(self._said.readline())
 
 
 @contextmanager
@@ -88,7 +99,7 @@ def imap_process(state: Path, messages: int = 0, octets: int = 2_000) -> Iterato
     try:
         line = process.stdout.readline()
         assert line, f"it did not start: {(state / 'log').read_text()[-2_000:]}"
-        yield ImapProcess(int(line), process.pid)
+        yield ImapProcess(int(line), process.pid, process.stdout, process.stdin)
     finally:
         process.stdin.close()
         process.wait(60)
@@ -109,12 +120,12 @@ async def _serve(state: Path, messages: int, octets: int) -> None:
             await _deliver(home, located, messages, octets)
             with Versions(home) as versions:
                 register = HoldRegister(Vault(home), versions, Ledger(), PSEUDONYMS, utc_now)
-                await _open(directory, register)
+                await _open(directory, register, home, located)
     finally:
         engine.stop()
 
 
-async def _open(directory: Directory, register: HoldRegister) -> None:
+async def _open(directory: Directory, register: HoldRegister, home: RegionStore, located: Located) -> None:
     async def its_register(_: RegionCode) -> HoldRegister:
         return register
 
@@ -131,8 +142,17 @@ async def _open(directory: Directory, register: HoldRegister) -> None:
     )
     door = await serve_imap(ListenerSettings(), commons)
     print(door.port, flush=True)
-    await asyncio.to_thread(sys.stdin.read)
+    while await asyncio.to_thread(sys.stdin.readline):
+        print(await _bare_gets(home, located), flush=True)
     await door.close()
+
+
+async def _bare_gets(home: RegionStore, located: Located) -> float:
+    began = time.perf_counter()
+    keys = [listed.key async for listed in home.mail.list(f"mail/{located.account}/")]
+    async for _ in in_order(as_stream(keys), home.mail.get, _AT_ONCE):
+        pass
+    return time.perf_counter() - began
 
 
 async def _deliver(home: RegionStore, located: Located, messages: int, octets: int) -> None:

@@ -1,0 +1,149 @@
+"""What an owner's client waits for: envelopes and bodies, from our door over a region on SeaweedFS, and
+from Debian's Dovecot over a Maildir, with the same messages, the same client and commands.
+
+A client signs in and opens the mailbox before the clock starts; the best of some rounds counts, each in a
+new session, which therefore begins with nothing in memory (what the two systems keep is theirs: Dovecot its
+index and the kernel's cache, SeaweedFS the same cache). Ours opens two keys for each message that it reads.
+
+Targets (issue 9, line 8): 500 envelopes at 0.5 x of Dovecot's rate, 5,000 bodies of 20 KB at 0.25 x.
+Memory per idle session is what our process grows by, with a mailbox of 5,000 open in each of them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import psutil
+
+from tests.bench.imap_peer import dovecot
+from tests.bench.process_time import cpu_seconds
+from tests.imap.imap_process import OWNER, PASSWORD, imap_process, mail
+
+MESSAGES, OCTETS = 5_000, 20_000
+ENVELOPES = 500
+IDLE = 50
+ROUNDS = 3
+
+
+@final
+class Reader:
+    """A client that asks and counts what comes, and parses nothing: the server is what is measured."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=120)
+        self._socket.recv(65_536)
+        self.ask(f'LOGIN {OWNER} "{PASSWORD}"')
+        self.ask("SELECT INBOX")
+
+    def ask(self, command: str) -> int:
+        """Octets of the whole answer. Raises RuntimeError where it is not OK."""
+        self._socket.sendall(f"tag {command}\r\n".encode("ascii"))
+        octets, last = 0, b""
+        while True:
+            more = self._socket.recv(1 << 20)
+            octets, last = octets + len(more), (last + more)[-1_000:]
+            ending = last.rfind(b"\r\ntag ")
+            if ending >= 0 and last.endswith(b"\r\n"):
+                break
+            if last.startswith(b"tag ") and last.endswith(b"\r\n"):
+                break
+            if not more:
+                raise RuntimeError(f"{command}: the server has closed")
+        if b"tag OK" not in last[max(ending, 0) :]:
+            raise RuntimeError(f"{command}: {last[-200:]!r}")
+        return octets
+
+    def idle(self) -> None:
+        self._socket.sendall(b"tag IDLE\r\n")
+        self._socket.recv(65_536)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@dataclass(frozen=True)
+class Best:
+    """The quickest of some rounds, and the CPU that the server's process took for it."""
+
+    seconds: float
+    cpu: float
+
+
+def fetch(port: int, command: str, pid: int | None = None) -> Best:
+    rounds = []
+    for _ in range(ROUNDS):
+        reader = Reader(port)
+        before, began = cpu_seconds(pid) if pid else 0.0, time.perf_counter()
+        reader.ask(command)
+        seconds = time.perf_counter() - began
+        rounds.append(Best(seconds, cpu_seconds(pid) - before if pid else 0.0))
+        reader.close()
+    return min(rounds, key=lambda one: one.seconds)
+
+
+def compare(name: str, count: int, command: str, ours: int, pid: int, theirs: int | None) -> None:
+    here = fetch(ours, command, pid)
+    told = f"{name}: ours {count / here.seconds:7,.0f}/s, {here.cpu / count * 1_000:.2f} CPU-s per 1,000"
+    if theirs is not None:
+        there = fetch(theirs, command)
+        told += (
+            f"; Dovecot on a Maildir {count / there.seconds:7,.0f}/s (baseline);"
+            f" {there.seconds / here.seconds:.2f} x"
+        )
+    print(told, flush=True)
+
+
+def idle_memory(port: int, pid: int) -> None:
+    """Every session has the mailbox open, and waits."""
+    process = psutil.Process(pid)
+    before = process.memory_info().rss
+    readers = []
+    for _ in range(IDLE):
+        readers.append(Reader(port))
+        readers[-1].idle()
+    grown = process.memory_info().rss - before
+    print(
+        f"{IDLE} idle sessions: {grown / IDLE / 1024:,.0f} KB each, with {MESSAGES:,} messages open",
+        flush=True,
+    )
+    for reader in readers:
+        reader.close()
+
+
+def run() -> None:
+    """Says what it could not compare with, where Dovecot is missing."""
+    with ExitStack() as stack:
+        state = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        ours = stack.enter_context(imap_process(state, MESSAGES, OCTETS))
+        theirs = None
+        if shutil.which("dovecot") is None or os.geteuid() != 0:
+            print(
+                "Dovecot (dovecot-imapd) is not on this machine, or this is not root: nothing to compare with"
+            )
+        else:
+            theirs = stack.enter_context(dovecot(OWNER, MESSAGES, lambda number: mail(number, OCTETS)))
+            Reader(theirs).close()
+        Reader(ours.port).close()  # what came in is taken into the folder, as Dovecot's scan was
+        last = f"{MESSAGES - ENVELOPES + 1}:{MESSAGES}"
+        for name, count, command in (
+            (
+                f"{ENVELOPES} envelopes",
+                ENVELOPES,
+                f"FETCH {last} (UID FLAGS INTERNALDATE RFC822.SIZE ENVELOPE)",
+            ),
+            (f"{MESSAGES:,} bodies of {OCTETS // 1_000} KB", MESSAGES, "FETCH 1:* (BODY.PEEK[])"),
+        ):
+            compare(name, count, command, ours.port, ours.pid, theirs)
+        bare = min(ours.bare_gets() for _ in range(ROUNDS))
+        print(
+            f"the ceiling: bare gets of the same objects, none opened: {MESSAGES / bare:,.0f}/s", flush=True
+        )
+        idle_memory(ours.port, ours.pid)
