@@ -30,7 +30,8 @@ from storage.traffic import TrafficRecord, write_record
 from storage.vault import Vault
 from storage.versions import Versions
 
-AT_ONCE: Final = 16
+AT_ONCE: Final = 32
+_IN_MEMORY: Final = 64 * 1024 * 1024  # octets of sealed mail under way; one larger message goes alone
 _MD5: Final = re.compile(r'"?([0-9a-f]{32})"?\Z')
 _DOCUMENTS: Final = ("folders",)
 
@@ -97,7 +98,7 @@ class Transfer:
             stored_messages(self._old_versions, self._account),
             stored_messages(self.new_versions, self._account),
         )
-        async for _ in in_order(pairs, one, AT_ONCE):
+        async for _ in in_order(pairs, one, AT_ONCE, weigh=_octets, budget=_IN_MEMORY):
             pass
         return surplus
 
@@ -172,6 +173,11 @@ class Transfer:
         await self._record.still_ours()
         again = seal_document(self.keys, Binding(self._new.region.code, key), document, header.purpose)
         await self._new.mail.put(key, again)
+
+
+def _octets(pair: tuple[Stored | None, Stored | None]) -> int:
+    here, _ = pair
+    return sum(version.size for version in here.versions) if here is not None else 0
 
 
 def _must_be(key: str, traffic: TrafficRecord, content: bytes) -> None:

@@ -47,7 +47,8 @@ from tests.storage.grounds import DIRECTORY_KEY, World
 
 MESSAGES: Final = 100_000  # in the mailbox that is held
 COVER: Final = 5_000  # of a mailbox that is covered
-MOVE: Final = 2_000
+MOVE: Final = 3_000
+ROUNDS: Final = 3  # of a third of it each
 IMPORT: Final = 10_000
 OCTETS: Final = 20_000
 IN_FLIGHT: Final = 32
@@ -104,7 +105,7 @@ async def _measure(regions: Sequence[RegionSettings], counts: argparse.Namespace
         if counts.cover:
             await _cover(await it.with_another(Address.parse("cover@example.ie")), counts.cover)
         if counts.move:
-            await _move(await it.with_another(Address.parse("move@example.ie")), counts.move)
+            await _move(it, counts.move)
         if counts.imported:
             await _import(await it.with_another(Address.parse("import@example.ie")), counts.imported)
 
@@ -172,14 +173,27 @@ async def _cover(it: Border, messages: int) -> None:
 
 
 async def _move(it: Border, messages: int) -> None:
-    located = await it.world.directory.find(it.address)
-    await _fill(it, located, messages)
+    """In rounds, each with a mailbox of its own: a raw copy of it, then its move."""
+    rounds = [await _moved(it, number, messages // ROUNDS) for number in range(ROUNDS)]
+    raw, rate = median(raw for raw, _, _ in rounds), median(rate for _, rate, _ in rounds)
+    share, cpu = median(rate / raw for raw, rate, _ in rounds), median(cpu for _, _, cpu in rounds)
+    verdict = "met" if share >= 0.5 else "MISSED"
+    print(f"{f'raw copy of {messages:,} x {OCTETS // 1000} KB (baseline)':<40} {raw:12,.0f}/s")
+    print(
+        f"{'a move, checked, sealed anew, nothing left':<42} {rate:10,.0f}/s  {cpu:.2f} CPU-s per 1,000, "
+        f"{share:.0%} of the raw copy (median of {ROUNDS}), target 50%: {verdict}"
+    )
+
+
+async def _moved(world: Border, number: int, messages: int) -> tuple[float, float, float]:
+    """Messages in a second raw and moved, and the move's CPU seconds for 1,000."""
+    it = await world.with_another(Address.parse(f"move{number}@example.ie"))
+    await _fill(it, await it.world.directory.find(it.address), messages)
     old, new = it.ireland.store.mail, it.germany.store.mail
     keys = [one.key async for one in old.list(f"mail/{it.account}/")]
-    names = [f"packages/raw/{number}" for number in range(len(keys))]
 
-    async def copy(number: int) -> None:
-        await new.put_if_absent(names[number], (await old.get(keys[number])).body)
+    async def copy(which: int) -> None:
+        await new.put_if_absent(f"packages/raw{number}/{which}", (await old.get(keys[which])).body)
 
     raw = await _pace(copy, messages)
     began, cpu = time.perf_counter(), time.process_time()
@@ -188,12 +202,7 @@ async def _move(it: Border, messages: int) -> None:
     cpu = (time.process_time() - cpu) / messages * 1000
     assert len([one async for one in new.list(f"mail/{it.account}/")]) == messages
     assert await it.left(it.ireland) == []
-    verdict = "met" if rate >= raw / 2 else "MISSED"
-    print(f"{f'raw copy of {messages:,} x {OCTETS // 1000} KB (baseline)':<40} {raw:12,.0f}/s")
-    print(
-        f"{'a move, checked, sealed anew, nothing left':<40} {rate:10,.0f}/s  {cpu:.2f} CPU-s per 1,000, "
-        f"{rate / raw:.0%} of the raw copy, target 50%: {verdict}"
-    )
+    return raw, rate, cpu
 
 
 async def _fill(it: Border, located: Located, messages: int) -> None:
