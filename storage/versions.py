@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final, TypeVar, final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from storage.control import error_code, raise_ours, s3_client
-from storage.objects import PAGE
+from storage.objects import PAGE, Bucket
 from storage.proof import MARKER
 from storage.region import RegionStore
 
@@ -56,12 +56,15 @@ class Version:
 
 @final
 class Versions:
-    """The versions in one region's mail bucket. Close it, or leave its context, when done."""
+    """The versions in one bucket of a region, the mail bucket unless another is named by `of`.
 
-    def __init__(self, store: RegionStore) -> None:
+    Close it, or leave its context, when done; its threads end at the latest when it is dropped.
+    """
+
+    def __init__(self, store: RegionStore, *, of: Bucket | None = None) -> None:
         settings = replace(store.settings, deadline_seconds=min(_DEADLINE, store.settings.deadline_seconds))
         self._client: Final = s3_client(settings, connections=_THREADS)
-        self._bucket: Final = store.settings.bucket
+        self._bucket: Final = (of or store.mail).name
         self.region: Final = store.region.code
         self._pool: Final = ThreadPoolExecutor(_THREADS, thread_name_prefix="versions")
         self._seeks: bool | None = None

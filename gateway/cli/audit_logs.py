@@ -13,7 +13,6 @@ from gateway.cli.outcome import UsageFault
 from gateway.config import Config, load_config
 from gateway.secret_files import read_signer
 from policy.geography import GeographyError, RegionCode
-from storage.audit.history import BucketHistory
 from storage.audit.note import NoteError, VerifierKey
 from storage.audit.records import RecordRoom
 from storage.audit.remote import UrlSource
@@ -22,6 +21,7 @@ from storage.audit.verify import History, Records
 from storage.errors import NotFound
 from storage.region import RegionStore
 from storage.vault import Vault
+from storage.versions import Versions
 
 
 @final
@@ -87,5 +87,5 @@ async def region_subject(config: Config, code: RegionCode, key: VerifierKey | No
         key or read_signer(config, code).key,
         code,
         RecordRoom(store, Vault(store)),
-        BucketHistory(store.settings),
+        Versions(store, of=store.audit),
     )

@@ -22,7 +22,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Final, Protocol, final
+from typing import TYPE_CHECKING, Final, Protocol, final
 
 from policy.geography import RegionCode
 from storage.audit.backend import CHECKPOINT, LOCK, LOG_PREFIX
@@ -36,6 +36,9 @@ from storage.audit.report import FaultCode, Report
 from storage.audit.source import Source
 from storage.audit.tiles import TILE_WIDTH, TileError, TileName, width_at
 from storage.errors import NotFound
+
+if TYPE_CHECKING:
+    from storage.versions import Version  # what verifies from a directory needs no client of a bucket
 
 _RECORDS_AT_ONCE: Final = 16
 
@@ -59,21 +62,11 @@ class Records(Protocol):
         """Open the record and hash it anew. Raises Unavailable where that cannot be known."""
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class Version:
-    """One version of an object in a versioned bucket."""
-
-    key: str
-    version: str
-    deleted: bool  # a delete marker
-
-
 class History(Protocol):
-    """The versions in an audit bucket."""
+    """The versions in an audit bucket, as `storage.versions` lists them."""
 
-    def versions(self, prefix: str) -> AsyncIterator[Version]:
-        """Every version and delete marker, grouped by key."""
+    def list(self, prefix: str) -> AsyncIterator[Version]:
+        """Every version and delete marker, by key, the newest of a key first."""
 
 
 @final
@@ -251,24 +244,24 @@ async def _one_version_each(history: History, report: Report) -> None:
     """Tiles and bundles are written once. A delete marker hides the one that was written, and
     a version on top of it can say anything: Object Lock keeps the old version, not the view."""
     seen: dict[str, list[Version]] = {}
-    async for version in history.versions(LOG_PREFIX):
-        if version.key == CHECKPOINT and not version.deleted:
+    async for version in history.list(LOG_PREFIX):
+        if version.key == CHECKPOINT and not version.is_marker:
             continue
         if version.key not in seen:
             _judge(seen, report)
         seen.setdefault(version.key, []).append(version)
     _judge(seen, report)
-    async for version in history.versions(LOCK):
-        if version.key == LOCK and version.deleted:
-            report.add(FaultCode.DELETE_MARKER, LOCK, f"deleted as version {version.version}")
+    async for version in history.list(LOCK):
+        if version.key == LOCK and version.is_marker:
+            report.add(FaultCode.DELETE_MARKER, LOCK, f"deleted as version {version.id}")
 
 
 def _judge(seen: dict[str, list[Version]], report: Report) -> None:
     for key, versions in seen.items():
         for version in versions:
-            if version.deleted:
-                report.add(FaultCode.DELETE_MARKER, key, f"deleted as version {version.version}")
-        kept = [version.version for version in versions if not version.deleted]
+            if version.is_marker:
+                report.add(FaultCode.DELETE_MARKER, key, f"deleted as version {version.id}")
+        kept = [version.id for version in versions if not version.is_marker]
         if len(kept) > 1:
             rule = f"{len(kept)} versions of what is written once; the first is {kept[-1]}"
             report.add(FaultCode.FORGED_VERSION, key, rule)

@@ -15,7 +15,6 @@ from gateway.cli.audit import audit
 from gateway.cli.report import report as report_command
 from policy.clearance import Role
 from storage.audit.entry import Event
-from storage.audit.history import BucketHistory
 from storage.audit.log import AuditLog
 from storage.audit.note import Signer, generate_signer
 from storage.audit.records import RecordRoom
@@ -31,6 +30,7 @@ from storage.operators import OperatorRecord, OperatorRegister, Token
 from storage.region import KeyFileSettings, RegionStore
 from storage.settings import SIX_YEARS_IN_DAYS
 from storage.vault import Vault
+from storage.versions import Versions
 from tests.audit.logs import REGION, entry
 from tests.engines import DEPLOYMENT, IRELAND, EngineKind, Settle, keys_of, provisioned
 
@@ -51,7 +51,7 @@ async def test_a_log_grows_and_verifies(region: RegionStore) -> None:
         assert proof.verify(SIGNER.key).size in (600, 601)  # the published head may trail
         assert [e.id for e in await log.entries(599, 5)] == [entry(599).id, entry(600).id]
     report = await verify(
-        BackendSource(region.audit), SIGNER.key, Demands(history=BucketHistory(region.settings))
+        BackendSource(region.audit), SIGNER.key, Demands(history=Versions(region, of=region.audit))
     )
     assert report.faults == []
     assert report.entries == 601
@@ -86,7 +86,7 @@ async def test_a_version_forged_over_a_delete_marker_is_named(region: RegionStor
     await asyncio.to_thread(client.delete_object, Bucket=bucket, Key=key)
     await asyncio.to_thread(client.put_object, Bucket=bucket, Key=key, Body=join_entries(entries))
     report = await verify(
-        BackendSource(region.audit), SIGNER.key, Demands(history=BucketHistory(region.settings))
+        BackendSource(region.audit), SIGNER.key, Demands(history=Versions(region, of=region.audit))
     )
     found = {(fault.code, fault.where) for fault in report.faults}
     assert found == {
