@@ -29,6 +29,15 @@ async def discard(versions: Versions, key: str) -> None:
     await _remove(versions, key)
 
 
+async def discard_several(versions: Versions, prefix: str, keys: Collection[str]) -> None:
+    """The same for keys under one prefix of few objects, which is listed once. Raises as `discard`."""
+    if not prefix.startswith(_FOLDERS):
+        raise ValueError(f"{prefix} is no bookkeeping")
+    wanted = frozenset(keys)
+    found = [one async for one in versions.list(prefix) if one.key in wanted]
+    await _remove_these(versions, prefix, found)
+
+
 async def discard_earlier(versions: Versions, key: str) -> None:
     """Remove the versions of a key that others have replaced. Raises as `discard`."""
     if not key.startswith(_FOLDERS):

@@ -13,7 +13,7 @@ import structlog
 from storage.errors import Corrupt, NotFound
 from storage.flags import FLAG, MOST_FLAGS
 from storage.folder_compare import take_out_lost
-from storage.folder_documents import Head
+from storage.folder_documents import Batch, Head
 from storage.folder_draft import Draft
 from storage.folder_expunging import Expunging
 from storage.folder_filing import Filing, Pairs
@@ -22,13 +22,14 @@ from storage.folder_shelf import Superseded
 from storage.folder_types import Entry, FlagChange, FolderRefused, StoreOutcome, View
 from storage.folder_uids import UidSet
 from storage.folder_vault import FolderVault
-from storage.in_order import in_order
+from storage.in_order import as_stream, in_order
 
 _log: Final = structlog.get_logger(__name__)
 
 _CHUNK: Final = 2000  # changes between two swaps
 _ENTRIES: Final = 500  # looked up at once for their contents
 _AT_ONCE: Final = 16
+_BATCHES_AT_ONCE: Final = 2  # of header blocks: some megabytes each
 _OCTETS_AT_ONCE: Final = 32 * 1024 * 1024
 _READINGS: Final = 20
 _FLAG: Final = re.compile(FLAG)
@@ -95,13 +96,14 @@ class Folder:
         """Header blocks, through the empty line, by UID, out of the index: no message is fetched."""
         left = view.uids.both(UidSet.of(uids))
         for _ in range(_READINGS):
+            wanted = [(batch, batch.uids.both(left)) for batch in (await self._index.known()).batches]
+            stream = in_order(as_stream([one for one in wanted if one[1]]), self._blocks, _BATCHES_AT_ONCE)
             try:
-                for batch in (await self._index.known()).batches:
-                    wanted = batch.uids.both(left)
-                    if wanted:
-                        for one in (await self._index.shelf.headers(batch, wanted)).items():
+                async with aclosing(stream):
+                    async for found, blocks in stream:
+                        for one in blocks.items():
                             yield one
-                        left = left.minus(wanted)
+                        left = left.minus(found)
                 return
             except Superseded:
                 await self._index.read()
@@ -166,6 +168,9 @@ class Folder:
         """Delete the messages that bear \\Deleted (of `uids`, where given: RFC 4315 2.1); returns their
         UIDs. What a hold keeps, stays for the law."""
         return await self._expunging.expunge(self._index, None if uids is None else UidSet.of(uids))
+
+    async def _blocks(self, wanted: tuple[Batch, UidSet]) -> tuple[UidSet, dict[int, bytes]]:
+        return wanted[1], await self._index.shelf.headers(*wanted)
 
     async def _content(self, entry: Entry) -> tuple[int, bytes | None]:
         try:

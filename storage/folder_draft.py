@@ -53,6 +53,7 @@ class Draft:
         self.base: Final = head
         self.head = head
         self.made: Final[list[str]] = []  # keys, for whoever has to take them back
+        self.has_removed = False
 
     async def entries(self, uids: UidSet) -> list[Entry]:
         """Those that are there, by UID. Raises Superseded."""
@@ -119,6 +120,7 @@ class Draft:
 
     async def remove(self, gone: Sequence[Entry]) -> None:
         """Entries out, with their header blocks: what is deleted must not go on lying in an index."""
+        self.has_removed = True
         uids = UidSet.of(entry.uid for entry in gone)
         segments = [replace(one, uids=one.uids.minus(uids)) for one in self.head.segments]
         self.head = replace(

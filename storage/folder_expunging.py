@@ -88,11 +88,12 @@ class Expunging:
             entries = await index.entries(UidSet.of(uids[start : start + _CHUNK]))
             await self.delete([entry.message for entry in entries])
         await self.delete([MessageId.parse(one) for one in head.pending])
-        listing = self._vault.home.mail.list(f"{self._vault.prefix}{index.id}/")
+        prefix = f"{self._vault.prefix}{index.id}/"
+        listing = self._vault.home.mail.list(prefix)
         keys = [listed.key async for listed in listing]
         # The head last: as long as it is there, somebody finds what is left.
-        for key in sorted(keys, key=lambda key: key.endswith("/head")):
-            await self._vault.discard(key)
+        await self._vault.discard_several(prefix, [key for key in keys if not key.endswith("/head")])
+        await self._vault.discard(f"{prefix}head")
 
     async def delete(self, messages: Sequence[MessageId]) -> None:
         """Raises as `delete_for_owner`."""

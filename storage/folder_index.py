@@ -28,6 +28,7 @@ _log: Final = structlog.get_logger(__name__)
 
 # Every so many heads the replaced ones are taken away: the bucket keeps each version it was given.
 _VERSIONS: Final = 64
+_DROPPED: Final = 32  # objects that nothing names, before they are taken away
 # A head that is replaced so often while one reads what it names: something else is wrong.
 _READINGS: Final = 20
 
@@ -45,7 +46,8 @@ class Index:
     def __init__(self, vault: FolderVault, folder: str) -> None:
         self.vault: Final = vault
         self.id: Final = folder
-        self.shelf: Final = Shelf(vault, f"{vault.prefix}{folder}/")
+        self._prefix: Final = f"{vault.prefix}{folder}/"
+        self.shelf: Final = Shelf(vault, self._prefix)
         self._key: Final = head_key(vault, folder)
         self._etag: ETag | None = None
         self._head: Head | None = None
@@ -119,7 +121,7 @@ class Index:
                 except Conflict:
                     await self._again(draft)
                     continue
-                await self._clear_up()
+                await self._clear_up(at_once=draft.has_removed)
                 return result
 
     async def _swap(self, draft: Draft) -> None:
@@ -137,24 +139,25 @@ class Index:
         await self._take_back(draft.made)
         await self.read()
 
-    async def _clear_up(self) -> None:
-        """After the swap. What fails here is done after a later one: the head says what is left."""
+    async def _clear_up(self, *, at_once: bool) -> None:
+        """After the swap: what the head names no more. `at_once` where header blocks of deleted mail are
+        among it; else a few may gather. What fails here is done after a later swap: the head says what is
+        left."""
         head = await self.known()
+        left = [key for key in head.dropped if key not in self._removed]
         try:
-            for key in head.dropped:
-                if key not in self._removed:
-                    await self.vault.discard(key)
-                    self._removed.add(key)
+            if left and (at_once or len(left) >= _DROPPED):
+                await self.vault.discard_several(self._prefix, left)
+                self._removed.update(left)
             self._removed.intersection_update(head.dropped)
-            if head.serial % _VERSIONS == 0:
-                await self.vault.forget_replaced(self._key)
         except StorageError as error:
             _log.info("folders.left_for_later", folder=self.id, reason=type(error).__name__)
+        if head.serial % _VERSIONS == 0:
+            await self.vault.forget_replaced(self._key)
 
     async def _take_back(self, made: list[str]) -> None:
         """What a draft has put that came to nothing."""
-        for key in made:
-            try:
-                await self.vault.discard(key)
-            except StorageError as error:
-                _log.info("folders.left_lying", folder=self.id, reason=type(error).__name__)
+        try:
+            await self.vault.discard_several(self._prefix, made)
+        except StorageError as error:
+            _log.info("folders.left_lying", folder=self.id, reason=type(error).__name__)

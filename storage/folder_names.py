@@ -21,6 +21,7 @@ from storage.folder_vault import FolderVault, fresh_name
 from storage.objects import ETag
 
 _VERSION: Final = 1
+_VERSIONS: Final = 16  # how many replaced ones may lie in the bucket
 _MOST: Final = 5000  # folders of an account
 _LONGEST: Final = 255  # characters of one level of a name
 _LONGEST_NAME: Final = 900
@@ -240,7 +241,8 @@ class Names:
             )
         except Conflict:
             return False
-        await self._vault.forget_replaced(self._key)
+        if roster.serial % _VERSIONS == 0:
+            await self._vault.forget_replaced(self._key)
         return True
 
     async def _with_superiors(self, roster: Roster, name: str) -> Roster:

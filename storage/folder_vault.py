@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Collection
 from typing import Final, final
 
 import structlog
 
-from storage.bookkeeping import discard, discard_earlier
+from storage.bookkeeping import discard, discard_earlier, discard_several
 from storage.errors import Corrupt, StorageError
 from storage.flags import Flags, read_flags
 from storage.holds import HoldRegister
@@ -100,6 +101,11 @@ class FolderVault(FolderDocuments):
     async def discard(self, key: str) -> None:
         """Remove an object that nothing names any more, with all its versions."""
         await discard(self.register.versions, key)
+
+    async def discard_several(self, prefix: str, keys: Collection[str]) -> None:
+        """The same for objects under a folder's prefix."""
+        if keys:
+            await discard_several(self.register.versions, prefix, keys)
 
     async def forget_replaced(self, key: str) -> None:
         """Remove the replaced versions of a document. What fails here is done after a later change."""
