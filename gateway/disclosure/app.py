@@ -5,6 +5,7 @@ POST /v1/disclosures/{id}:...    gateway.disclosure.approval, then .release
 GET  /v1/disclosures...          gateway.disclosure.reading
 GET  /v1/orders...               gateway.disclosure.orders
 GET  /v1/audit/... /v1/law ...   gateway.disclosure.public
+     /console/...                gateway.console.routes
 """
 
 from __future__ import annotations
@@ -17,16 +18,19 @@ from typing import Final
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from gateway.console.pages import as_pages
+from gateway.console.routes import add_console
 from gateway.disclosure import auditing, holding, orders, public, reading
 from gateway.disclosure.approval import approve_disclosure, hear_answer, reject_disclosure
 from gateway.disclosure.desk import DESK, Desk, admitted
+from gateway.disclosure.figures import FIGURES, TransparencyFigures
 from gateway.disclosure.housekeeping import Housekeeping
 from gateway.disclosure.intake import receive
 from gateway.disclosure.metrics import METRICS
 from gateway.disclosure.models import AnswerRequest, ApprovalRequest, RejectionRequest
 from gateway.disclosure.office import Office
 from gateway.disclosure.presentation import present
-from gateway.disclosure.release import Releases
+from gateway.disclosure.release import RELEASES, Releases
 from gateway.disclosure.transport import (
     add_headers,
     answer,
@@ -37,7 +41,6 @@ from gateway.disclosure.transport import (
     read_optional,
 )
 
-RELEASES: Final = web.AppKey("releases", Releases)
 HOUSE: Final = web.AppKey("housekeeping", Housekeeping)
 
 HEAD_TIME: Final = 30.0  # seconds
@@ -53,9 +56,10 @@ def make_app(office: Office, registry: CollectorRegistry | None = None) -> web.A
     `registry` is what `/metrics` shows besides the gateway's own figures: the mail doors', say.
     """
     # Bodies are bounded where they are read (`transport.read_body`), with a problem for an answer.
-    app = web.Application(middlewares=[answer], client_max_size=office.terms.body_limit + 1)
+    app = web.Application(middlewares=[answer, as_pages], client_max_size=office.terms.body_limit + 1)
     app[DESK] = Desk(office, time.monotonic, registry)
     app[METRICS] = app[DESK].metrics
+    app[FIGURES] = TransparencyFigures()
     app[RELEASES] = Releases(app[DESK])
     app[HOUSE] = Housekeeping(app[DESK], app[RELEASES], app[DESK].metrics)
     app.on_response_prepare.append(add_headers)
@@ -79,6 +83,7 @@ def make_app(office: Office, registry: CollectorRegistry | None = None) -> web.A
     app.router.add_get("/v1/audit/{region}/entries", auditing.list_entries)
     app.router.add_get("/v1/audit/{region}/entries/{index}/proof", auditing.get_proof)
     public.add_routes(app.router)
+    add_console(app)
     return app
 
 
@@ -106,13 +111,8 @@ async def _post_approval(request: web.Request) -> web.StreamResponse:
     async with attempt.recorded():
         await admitted(request, attempt)
         body = await read_optional(request, ApprovalRequest, terms.body_limit, terms.body_time)
-        chamber, waiting, ready = await approve_disclosure(
-            attempt, desk, request.match_info["id"], body.decision
-        )
-    if ready is None:
-        return json_response(present(waiting.disclosure))
-    task = releases.start(chamber, waiting, ready)
-    filed = await releases.result(task, waiting, terms.approval_wait)
+        approved = await approve_disclosure(attempt, desk, request.match_info["id"], body.decision)
+    filed = await releases.follow(*approved, terms.approval_wait)
     return json_response(present(filed.disclosure))
 
 

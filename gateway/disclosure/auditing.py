@@ -15,7 +15,7 @@ from gateway.disclosure.problems import Kind, Problem
 from gateway.disclosure.transport import json_response, read_query
 from policy.clearance import Role
 from policy.geography import GeographyError, RegionCode
-from storage.audit.view import NoSuchEntry
+from storage.audit.view import NoSuchEntry, Proof
 
 _INDEX: Final = re.compile(r"(0|[1-9][0-9]{0,15})\Z")
 
@@ -24,7 +24,8 @@ async def list_entries(request: web.Request) -> web.StreamResponse:
     """A page of entries, in the order of the log."""
     attempt = request.app[DESK].attempt()
     async with attempt.recorded():
-        chamber = await _audited(request, attempt)
+        await admitted(request, attempt)
+        chamber = audited(attempt, request.match_info["region"])
         query = read_query(request, hold_models.AuditQuery)
         entries = await chamber.log.entries(query.start, query.pageSize)
         following = query.start + len(entries)
@@ -44,23 +45,26 @@ async def get_proof(request: web.Request) -> web.StreamResponse:
     """One entry with its inclusion proof and the signed checkpoint that it leads to."""
     attempt = request.app[DESK].attempt()
     async with attempt.recorded():
-        chamber = await _audited(request, attempt)
-        index = request.match_info["index"]
-        if not _INDEX.match(index):
-            raise Problem(Kind.NOT_FOUND, "the log has no such entry")
-        try:
-            proof = await chamber.log.prove(int(index))
-        except NoSuchEntry:
-            raise Problem(Kind.NOT_FOUND, "the log has no such entry") from None
+        await admitted(request, attempt)
+        proof = await prove(audited(attempt, request.match_info["region"]), request.match_info["index"])
     return json_response(hold_models.AuditProof.model_validate(proof.to_json()))
 
 
-async def _audited(request: web.Request, attempt: Attempt) -> Chamber:
-    """The chamber of the path's region, for its auditors. A region that is not served is as good as none."""
-    await admitted(request, attempt)
-    office = request.app[DESK].office
+async def prove(chamber: Chamber, index: str) -> Proof:
+    """The inclusion proof of the entry with that index. Raises Problem 404."""
+    if not _INDEX.match(index):
+        raise Problem(Kind.NOT_FOUND, "the log has no such entry")
     try:
-        region = RegionCode.parse(request.match_info["region"])
+        return await chamber.log.prove(int(index))
+    except NoSuchEntry:
+        raise Problem(Kind.NOT_FOUND, "the log has no such entry") from None
+
+
+def audited(attempt: Attempt, text: str) -> Chamber:
+    """The chamber of that region, for its auditors. A region that is not served is as good as none."""
+    office = attempt.office
+    try:
+        region = RegionCode.parse(text)
     except GeographyError:
         raise Problem(Kind.NOT_FOUND, "that region is not served here") from None
     if region not in office.chambers:

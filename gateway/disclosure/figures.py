@@ -55,9 +55,10 @@ class TransparencyFigures:
             raise Problem(Kind.INVALID_REQUEST, "until: must be after from")
         # Each new period is a pass over the log: strangers get only so many.
         request.app[DESK].stranger_rate.take(request.remote or "unknown")
-        return _told(await self._figures(request, (query.since, query.until)), query.format)
+        return _told(await self.figures(request, (query.since, query.until)), query.format)
 
-    async def _figures(self, request: web.Request, period: _Period) -> tuple[RegionFigures, ...]:
+    async def figures(self, request: web.Request, period: _Period) -> tuple[RegionFigures, ...]:
+        """Each region's figures, of logs that verify. Raises Problem 503."""
         now = asyncio.get_running_loop().time
         async with self._computing:
             if (known := self._known.get(period)) is not None and now() - known[0] < FRESH:
@@ -68,6 +69,9 @@ class TransparencyFigures:
             while len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
             return found
+
+
+FIGURES: Final = web.AppKey("figures", TransparencyFigures)
 
 
 async def _compute(request: web.Request, period: _Period) -> tuple[RegionFigures, ...]:

@@ -128,9 +128,7 @@ async def list_holds(request: web.Request) -> web.StreamResponse:
     return json_response(hold_models.HoldList(holds=shown, nextPageToken=following))
 
 
-async def find_holds(
-    attempt: Attempt, desk: Desk, query: models.PageQuery
-) -> tuple[list[Hold], str | None]:
+async def find_holds(attempt: Attempt, desk: Desk, query: models.PageQuery) -> tuple[list[Hold], str | None]:
     """The page, and the token of the next one. Raises Problem 403 and 422."""
     regions = attempt.asker.regions(Role.CUSTODIAN)
     if not regions:
@@ -176,9 +174,7 @@ async def post_release(request: web.Request) -> web.StreamResponse:
     return json_response(present_hold(changed, attempt.now))
 
 
-async def end_hold(
-    attempt: Attempt, desk: Desk, text: str, body: hold_models.HoldReleaseRequest
-) -> Hold:
+async def end_hold(attempt: Attempt, desk: Desk, text: str, body: hold_models.HoldReleaseRequest) -> Hold:
     """Propose the end, or confirm another custodian's proposal. Raises Problem."""
     register, hold, by = await _find(desk, attempt, text)
     try:

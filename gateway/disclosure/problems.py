@@ -39,6 +39,7 @@ class Kind(Enum):
     CLEARANCE = ("clearance", 403, "Not cleared for this mailbox, or there is no such mailbox")
     REFUSED = ("refused", 403, "The law of the place where the mailbox lies does not carry this order")
     ROLE = ("role", 403, "The operator does not hold the role that this asks for")
+    CROSS_SITE = ("cross-site", 403, "The form was not sent from the console's own page")
     SAME_PERSON = ("same-person", 403, "The one who asked cannot decide")
     NOT_FOUND = ("not-found", 404, "There is nothing here")
     METHOD_NOT_ALLOWED = ("method-not-allowed", 405, "This resource does not take that method")

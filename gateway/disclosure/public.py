@@ -11,7 +11,7 @@ from typing import Final
 from aiohttp import web
 
 from gateway.disclosure.desk import DESK
-from gateway.disclosure.figures import TransparencyFigures
+from gateway.disclosure.figures import FIGURES
 from gateway.disclosure.metrics import CONTENT_TYPE as METRICS_CONTENT_TYPE
 from gateway.disclosure.office import Chamber
 from gateway.disclosure.openapi import description
@@ -30,7 +30,7 @@ def add_routes(router: web.UrlDispatcher) -> None:
     router.add_get("/v1/audit/{region}/checkpoint", _get_checkpoint)
     router.add_get("/v1/audit/{region}/{tile:tile/.+}", _get_tile)
     router.add_get("/v1/law", _get_law)
-    router.add_get("/v1/transparency", TransparencyFigures().get)
+    router.add_get("/v1/transparency", _get_transparency)
     router.add_get("/openapi.json", _get_description)
     router.add_get("/metrics", _get_metrics)
     router.add_get("/healthz/live", _get_live)
@@ -68,6 +68,10 @@ async def _get_tile(request: web.Request) -> web.StreamResponse:
 
 async def _get_description(request: web.Request) -> web.StreamResponse:
     return web.json_response(description(tuple(sorted(request.app[DESK].office.chambers))))
+
+
+async def _get_transparency(request: web.Request) -> web.StreamResponse:
+    return await request.app[FIGURES].get(request)
 
 
 async def _get_law(request: web.Request) -> web.StreamResponse:

@@ -35,14 +35,19 @@ async def list_disclosures(request: web.Request) -> web.StreamResponse:
     attempt = desk.attempt()
     async with attempt.recorded():
         await admitted(request, attempt)
-        query = read_query(request, models.DisclosureQuery)
-        regions = _regions(attempt, query)
-        if query.orderBy == "due":
-            page, following = await _by_due(desk, regions, query)
-        else:
-            page, following = await _by_creation(desk, regions, query)
+        page, following = await find_page(attempt, desk, read_query(request, models.DisclosureQuery))
     shown = [present(filed.disclosure) for filed in page]
     return json_response(models.DisclosureList(disclosures=shown, nextPageToken=following))
+
+
+async def find_page(
+    attempt: Attempt, desk: Desk, query: models.DisclosureQuery
+) -> tuple[list[Filed], str | None]:
+    """The page, and the token of the next one. Raises Problem 403 and 422."""
+    regions = _regions(attempt, query)
+    if query.orderBy == "due":
+        return await _by_due(desk, regions, query)
+    return await _by_creation(desk, regions, query)
 
 
 def _regions(attempt: Attempt, query: models.DisclosureQuery) -> tuple[RegionCode, ...]:
@@ -130,11 +135,17 @@ async def get_disclosure(request: web.Request) -> web.StreamResponse:
     attempt = desk.attempt()
     async with attempt.recorded():
         await admitted(request, attempt)
-        _, filed = await desk.find(attempt, request.match_info["id"])
-        await attempt.commit(Event.DISCLOSURE_VIEWED)
+        filed = await view(attempt, desk, request.match_info["id"])
     body = present(filed.disclosure).model_dump_json().encode()
     response = web.Response(body=body, content_type="application/json")
     return _conditional(request, response, hashlib.sha256(body).hexdigest())
+
+
+async def view(attempt: Attempt, desk: Desk, text: str) -> Filed:
+    """One disclosure, once the look at it is in the log. Raises Problem."""
+    _, filed = await desk.find(attempt, text)
+    await attempt.commit(Event.DISCLOSURE_VIEWED)
+    return filed
 
 
 def _conditional(request: web.Request, response: web.Response, tag: str) -> web.StreamResponse:
@@ -152,11 +163,18 @@ async def get_package(request: web.Request) -> web.StreamResponse:
     attempt = desk.attempt()
     async with attempt.recorded():
         await admitted(request, attempt)
-        chamber, packaged = await _package(attempt, desk, request)
-        await attempt.commit(Event.PACKAGE_FETCHED, subject=packaged.manifest_digest)
-        blob = await chamber.vault.get(_manifest_key(packaged))
-    response = web.Response(body=blob.body, content_type="application/json")
+        packaged, manifest = await fetch_manifest(attempt, desk, request.match_info["id"])
+    response = web.Response(body=manifest, content_type="application/json")
     return _conditional(request, response, packaged.manifest_digest.removeprefix("sha256:"))
+
+
+async def fetch_manifest(
+    attempt: Attempt, desk: Desk, text: str
+) -> tuple[Disclosed | DisclosureNotAvailable, bytes]:
+    """The manifest as it was sealed, once the fetch is in the log. Raises Problem: 404, 409, 410."""
+    chamber, packaged = await _package(attempt, desk, text)
+    await attempt.commit(Event.PACKAGE_FETCHED, subject=packaged.manifest_digest)
+    return packaged, (await chamber.vault.get(_manifest_key(packaged))).body
 
 
 async def get_part(request: web.Request) -> web.StreamResponse:
@@ -165,7 +183,7 @@ async def get_part(request: web.Request) -> web.StreamResponse:
     attempt = desk.attempt()
     async with attempt.recorded():
         await admitted(request, attempt)
-        chamber, packaged = await _package(attempt, desk, request)
+        chamber, packaged = await _package(attempt, desk, request.match_info["id"])
         blob = await chamber.vault.get(_manifest_key(packaged))
         part = _part(blob.body, request.match_info["part"])
         await attempt.commit(Event.PACKAGE_FETCHED, subject=f"sha256:{part['encrypted_sha256']}")
@@ -194,10 +212,10 @@ async def get_part(request: web.Request) -> web.StreamResponse:
 
 
 async def _package(
-    attempt: Attempt, desk: Desk, request: web.Request
+    attempt: Attempt, desk: Desk, text: str
 ) -> tuple[Chamber, Disclosed | DisclosureNotAvailable]:
     """The package that a cleared intake operator may fetch now. Raises Problem: 404, 409, 410."""
-    chamber, filed = await desk.find(attempt, request.match_info["id"])
+    chamber, filed = await desk.find(attempt, text)
     cleared(attempt, Role.INTAKE, chamber.region.code)
     state = filed.disclosure
     if isinstance(state, AwaitingDisclosure):

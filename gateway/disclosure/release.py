@@ -18,6 +18,7 @@ from datetime import timedelta
 from typing import Final, final
 
 import structlog
+from aiohttp import web
 
 from gateway.disclosure.approval import NotPermitted, Ready, permitted
 from gateway.disclosure.desk import Desk
@@ -64,6 +65,12 @@ class Releases:
         done, _ = await asyncio.wait({task}, timeout=wait.total_seconds())
         return task.result() if done and not task.cancelled() and task.exception() is None else waiting
 
+    async def follow(self, chamber: Chamber, waiting: Filed, ready: Ready | None, wait: timedelta) -> Filed:
+        """How the disclosure stands after its approval: still waiting, where the law says so."""
+        if ready is None:
+            return waiting
+        return await self.result(self.start(chamber, waiting, ready), waiting, wait)
+
     async def resume(self, chamber: Chamber, docket: Docket, filed: Filed, state: AwaitingDisclosure) -> None:
         """Go on with an approved disclosure, unless its package is being made here. Raises StorageError.
 
@@ -86,6 +93,10 @@ class Releases:
                 await self._cancel(chamber, docket, filed, state, error.reason, error.findings)
         else:
             self.start(chamber, filed, ready)
+
+    def making(self, disclosure: DisclosureId) -> bool:
+        """Whether its package is being made in this process."""
+        return disclosure in self._tasks
 
     async def close(self) -> None:
         """Stop what is under way; the next process resumes it."""
@@ -199,3 +210,6 @@ class Releases:
             disclosure=str(case.id),
             subject=subject,
         )
+
+
+RELEASES: Final = web.AppKey("releases", Releases)

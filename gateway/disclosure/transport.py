@@ -29,6 +29,9 @@ _Model = TypeVar("_Model", bound=BaseModel)
 _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}\Z")
 _JSON: Final = re.compile(r"application/(json|[a-z0-9.+-]+\+json)\Z")
 
+# What a console session presents. Set before the handler runs, and under the console's paths alone.
+SESSION: Final = web.RequestKey("session", Presented)
+
 HEADERS: Final = {
     "Cache-Control": "no-store",
     # Answers are data, never pages: nothing of them may run, be framed or be sniffed.
@@ -113,7 +116,10 @@ def presented(request: web.Request) -> Presented:
 
     Of two headers, a proxy and we might believe different ones: none counts. A certificate counts only
     where this process has done the handshake: a header that a proxy wrote, a client could have written.
+    In the console the session stands for both, and nothing else does.
     """
+    if SESSION in request:
+        return request[SESSION]
     values = request.headers.getall("Authorization", [])
     handshake = request.transport.get_extra_info("ssl_object") if request.transport else None
     der = handshake.getpeercert(binary_form=True) if handshake is not None else None
@@ -142,7 +148,7 @@ async def answer(
     begun = time.perf_counter()
     response = await _answered(request, handler)
     request.app[METRICS].answered(
-        request.method, _route(request), response.status, time.perf_counter() - begun
+        request.method, route_of(request), response.status, time.perf_counter() - begun
     )
     return response
 
@@ -152,25 +158,32 @@ async def _answered(
 ) -> web.StreamResponse:
     try:
         return await handler(request)
-    except Problem as problem:
-        return problem.response()
-    except web.HTTPMethodNotAllowed as error:
-        allow = ", ".join(sorted(error.allowed_methods))  # RFC 9110 15.5.6
-        return Problem(Kind.METHOD_NOT_ALLOWED, headers={"Allow": allow}).response()
-    except web.HTTPNotFound:
-        return Problem(Kind.NOT_FOUND).response()
-    except web.HTTPRequestEntityTooLarge:
-        return Problem(Kind.TOO_LARGE).response()
-    except web.HTTPException as error:
-        _log.warning("unexpected HTTP error", status=error.status)
-        return Problem(Kind.MALFORMED_REQUEST, error.reason).response()
-    except StorageError as error:
-        _log.error("storage failed", route=_route(request), error=type(error).__name__, reason=str(error))
-        return Problem(Kind.UNAVAILABLE, headers={"Retry-After": "5"}).response()
-    except Exception:
-        # The last line: a server never dies of one request, and never prints a traceback to a peer.
-        _log.exception("fault while answering", route=_route(request))
-        return Problem(Kind.INTERNAL).response()
+    except Exception as error:
+        return problem_of(error, route_of(request)).response()
+
+
+def problem_of(error: Exception, route: str) -> Problem:
+    """What a handler raised, as an answer; what is our own trouble goes to our own log as well."""
+    match error:
+        case Problem():
+            return error
+        case web.HTTPMethodNotAllowed():
+            allow = ", ".join(sorted(error.allowed_methods))  # RFC 9110 15.5.6
+            return Problem(Kind.METHOD_NOT_ALLOWED, headers={"Allow": allow})
+        case web.HTTPNotFound():
+            return Problem(Kind.NOT_FOUND)
+        case web.HTTPRequestEntityTooLarge():
+            return Problem(Kind.TOO_LARGE)
+        case web.HTTPException():
+            _log.warning("unexpected HTTP error", status=error.status)
+            return Problem(Kind.MALFORMED_REQUEST, error.reason)
+        case StorageError():
+            _log.error("storage failed", route=route, error=type(error).__name__, reason=str(error))
+            return Problem(Kind.UNAVAILABLE, headers={"Retry-After": "5"})
+        case _:
+            # The last line: a server never dies of one request, and never prints a traceback to a peer.
+            _log.error("fault while answering", route=route, exc_info=error)
+            return Problem(Kind.INTERNAL)
 
 
 async def add_headers(_: web.Request, response: web.StreamResponse) -> None:
@@ -180,7 +193,7 @@ async def add_headers(_: web.Request, response: web.StreamResponse) -> None:
         response.headers.setdefault(name, value)
 
 
-def _route(request: web.Request) -> str:
+def route_of(request: web.Request) -> str:
     """The route's pattern: a path may hold what no log line should."""
     resource = request.match_info.route.resource
     return resource.canonical if resource is not None else "unknown"

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from gateway.disclosure.app import HOUSE, RELEASES
+from gateway.disclosure.app import HOUSE
 from gateway.disclosure.desk import DESK
 from gateway.disclosure.housekeeping import Housekeeping
 from gateway.disclosure.lifecycle import DisclosureId
 from gateway.disclosure.metrics import Metrics
-from gateway.disclosure.office import Terms
-from gateway.disclosure.release import Releases
+from gateway.disclosure.release import RELEASES, Releases
+from gateway.disclosure.terms import Terms
 from policy.address import Address
 from policy.clearance import Role
 from policy.geography import Jurisdiction

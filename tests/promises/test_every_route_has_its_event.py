@@ -53,6 +53,8 @@ ROUTES: Final[dict[str, Ends]] = {
     },
     "POST /v1/disclosures/{id}:reject": ATTEMPT | {Event.DISCLOSURE_REJECTED},
     "POST /v1/disclosures/{id}:answer": ATTEMPT | {Event.DISCLOSURE_ANSWERED, Event.DISCLOSURE_CANCELLED},
+    "POST /v1/disclosures/{id}:validate": ATTEMPT
+    | {Event.DISCLOSURE_VALIDATED, Event.HOLD_CHANGED, Event.ATTEMPT_UNVERIFIED},
     "GET /v1/disclosures/{id}/package": ATTEMPT | {Event.PACKAGE_FETCHED},
     "GET /v1/disclosures/{id}/package/{part}": ATTEMPT | {Event.PACKAGE_FETCHED},
     "GET /v1/orders": ATTEMPT,
@@ -73,6 +75,34 @@ ROUTES: Final[dict[str, Ends]] = {
     "GET /metrics": PUBLIC,
     "GET /healthz/live": PUBLIC,
     "GET /healthz/ready": PUBLIC,
+    "GET /console": PUBLIC,
+    "GET /console/sign-in": PUBLIC,
+    "POST /console/sign-in": ATTEMPT,
+    "POST /console/sign-out": ATTEMPT,
+    "GET /console/disclosures": ATTEMPT,
+    "GET /console/disclosures/{id}": ATTEMPT | {Event.DISCLOSURE_VIEWED},
+    "POST /console/disclosures/{id}/approve": ATTEMPT
+    | {
+        Event.ATTEMPT_UNVERIFIED,
+        Event.DISCLOSURE_APPROVED,
+        Event.DISCLOSURE_RELEASED,
+        Event.DISCLOSURE_COMPLETED,
+        Event.DISCLOSURE_CANCELLED,
+    },
+    "POST /console/disclosures/{id}/reject": ATTEMPT | {Event.DISCLOSURE_REJECTED},
+    "GET /console/disclosures/{id}/package": ATTEMPT | {Event.PACKAGE_FETCHED},
+    "GET /console/disclosures/{id}/package/{part}": ATTEMPT | {Event.PACKAGE_FETCHED},
+    "GET /console/holds": ATTEMPT,
+    "POST /console/holds": ATTEMPT | {Event.HOLD_PLACED},
+    "GET /console/holds/{id}": ATTEMPT | {Event.HOLD_VIEWED},
+    "POST /console/holds/{id}/release": ATTEMPT | {Event.HOLD_CHANGED, Event.HOLD_RELEASED},
+    "POST /console/holds/{id}/keep": ATTEMPT | {Event.HOLD_CHANGED},
+    "GET /console/audit": ATTEMPT,
+    "GET /console/audit/{region}": ATTEMPT,
+    "GET /console/audit/{region}/{index}": ATTEMPT,
+    "GET /console/transparency": PUBLIC,
+    "GET /console/law": PUBLIC,
+    "GET /console/static/{name}": PUBLIC,
 }
 
 NO_STORE: Final = "touches no store"
@@ -211,7 +241,10 @@ async def test_a_stranger_at_any_door_is_an_entry(desk: Gateway, route: str) -> 
     region = str(desk.office.seat)
     answer = await desk.ask(method, path.format(id="x", order="x", part="p", region=region, index="0"), None)
     assert answer.status == 401
-    assert answer.json["audit"] == {"region": region, "index": before}
+    if path.startswith("/console"):
+        assert f"entry {before} of the log of {region}" in answer.body.decode()
+    else:
+        assert answer.json["audit"] == {"region": region, "index": before}
     (left,) = await log.entries(before, 10)
     assert (left.event, left.operator, left.account) == (Event.ATTEMPT_UNAUTHENTICATED, None, None)
 
@@ -224,5 +257,5 @@ async def test_a_public_door_leaves_nothing(desk: Gateway, route: str) -> None:
     await desk.employ("nobody", [Role.AUDITOR], [])
     before = await log.size()
     region = str(desk.office.seat)
-    await desk.ask(method, path.format(region=region, tile="tile/0/000"), "nobody")
+    await desk.ask(method, path.format(region=region, tile="tile/0/000", name="console.css"), "nobody")
     assert await log.size() == before

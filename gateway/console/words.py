@@ -1,0 +1,84 @@
+"""How times, sizes and states are said to people: in words first, never in colour alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, final
+
+from gateway.disclosure.models import Status
+
+# What still waits for somebody: only here can a deadline be missed.
+OPEN: Final = frozenset({Status.AWAITING_APPROVAL, Status.AWAITING_DISCLOSURE, Status.AWAITING_PRESERVATION})
+
+# For each status, what happens next, and by whom.
+NEXT: Final = {
+    Status.AWAITING_APPROVAL: "Somebody cleared for this region, who did not ask, approves or rejects.",
+    Status.AWAITING_DISCLOSURE: "Approved. The package is made as soon as the law lets it be released.",
+    Status.DISCLOSED: "The package can be fetched by the operators of this region's intake until it expires.",
+    Status.DISCLOSURE_NOT_AVAILABLE: "Nothing stored answers to the order. The package says so.",
+    Status.REJECTED: "Nothing was released, and nothing will be under this request.",
+    Status.CANCELLED: "Nothing was released: the law did not carry it any more.",
+    Status.EXPIRED: "The order lapsed before anybody approved it. Nothing was released.",
+    Status.INVALID: "The order is not valid. Nothing was released.",
+    Status.AWAITING_PRESERVATION: "The hold is being placed.",
+    Status.PRESERVED: "The data is kept by a legal hold. Nothing is disclosed without another order.",
+    Status.PRESERVATION_NOT_AVAILABLE: "There was nothing that could be kept.",
+}
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """A time by which something is owed. `urgency` is `overdue`, `near` or empty."""
+
+    at: datetime
+    urgency: str
+    said: str
+
+
+def deadline(at: datetime | None, now: datetime, near: timedelta, *, running: bool = True) -> Deadline | None:
+    """None where there is none; no urgency where the clock does not run any more."""
+    if at is None:
+        return None
+    if not running:
+        return Deadline(at, "", "")
+    if at <= now:
+        return Deadline(at, "overdue", f"Overdue by {span(now - at)}")
+    if at - now <= near:
+        return Deadline(at, "near", f"Nearly due: {span(at - now)} left")
+    return Deadline(at, "", f"{span(at - now)} left")
+
+
+def span(length: timedelta) -> str:
+    """Roughly, in the largest unit of which there are two."""
+    seconds = length.total_seconds()
+    for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{int(seconds // size)} {unit}"
+    return "less than two minutes"
+
+
+def moment(at: datetime) -> str:
+    """As a lawyer would write it, and always UTC."""
+    return f"{at.day} {at:%B %Y, %H:%M} UTC"
+
+
+def machine(at: datetime) -> str:
+    """For the `datetime` attribute of `<time>`."""
+    return at.isoformat().replace("+00:00", "Z")
+
+
+def spaced(word: object) -> str:
+    """`AwaitingApproval` -> `Awaiting approval`; `issuer-role` -> `issuer role`."""
+    text = str(word).replace("-", " ").replace("_", " ")
+    return "".join(
+        f" {c.lower()}" if c.isupper() and i and text[i - 1].islower() else c for i, c in enumerate(text)
+    )
+
+
+def octets(size: int) -> str:
+    for unit, length in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if size >= length:
+            return f"{size / length:.1f} {unit}"
+    return f"{size} octets"
