@@ -18,13 +18,16 @@ from storage.erasure import SETTLE
 from storage.errors import Unavailable
 from storage.holds import Held, Terms
 from storage.keeping import HoldKeeper
+from storage.mailbox import append
 from storage.mailboxes import mailbox_of
 from storage.opening import Opener
 from storage.owners_delete import delete_for_owner
+from storage.traffic import Envelope
 from storage.versions import Version, Versions
-from tests.engines import Settle
+from tests.engines import IRELAND, Settle
 from tests.holds.movers import Border, border
 from tests.holds.people import LIAM, LITIGATION, NORA, on
+from tests.holds.ward import MAIL
 
 SETTLED = timedelta(seconds=SETTLE + 1)
 
@@ -78,6 +81,25 @@ async def test_present_mail_then_future_mail_and_what_came_in_between(it: Border
     assert not await marked(it)
     await it.deliver(1)
     assert (await locks(it))[-1] is False
+
+
+async def test_mail_that_came_in_unlocked_is_kept_by_the_register_until_the_lock_is_on(it: Border) -> None:
+    """An ingress process that has not noticed the hold yet writes without the lock, for 30 s at most."""
+    ingress = it.world.seen_from(IRELAND)
+    await ingress.locate(it.address)
+    held = await it.ireland.register.place(on(it.account), NORA)
+    await keep(it)
+    located = await ingress.locate(it.address)  # out of its memory
+    assert not located.legal_hold
+    envelope = Envelope("b@x.example", str(it.address), "192.0.2.1", "mx", it.now, "ESMTP")
+    message = await append(it.ireland.store, located, envelope, MAIL)
+    assert await locks(it) == [False]
+
+    outcome = await delete_for_owner(it.ireland.store, it.ireland.register, it.account, [message])
+    assert (outcome.destroyed, outcome.holds) == ([], (held.id,))
+    it.now += SETTLED
+    await keep(it)
+    assert await locks(it) == [True]
 
 
 async def first(it: Border) -> Version:
