@@ -18,6 +18,7 @@ from gateway.imap.scanner import Scanner
 from gateway.imap.sequences import compact
 from gateway.imap.states import Answer
 from storage.errors import StorageError
+from storage.folder import Folder
 
 # RFC 3501 7.4.1: while the client counts messages by number, none may go.
 _NUMBERS_STAY: Final = frozenset({"FETCH", "STORE", "SEARCH"})
@@ -163,7 +164,7 @@ class Reader:
         self._resident.ring_all()
         if not pairs:
             return Answer(say.ok("there was nothing to copy"))
-        return Answer(say.ok("copied", await self._copied(found.to, pairs)))
+        return Answer(say.ok("copied", _copied(to, pairs)))
 
     async def _move(self, scanner: Scanner, *, by_uid: bool) -> Answer:
         """RFC 6851 3: COPYUID comes first, untagged, then each EXPUNGE (by the look that follows)."""
@@ -173,14 +174,16 @@ class Reader:
         pairs = await self._opened.folder.move(self._opened.chosen(found.chosen, by_uid=by_uid), to)
         self._resident.ring_all()
         if pairs:
-            self._conversation.tell(say.ok("moved", await self._copied(found.to, pairs)))
+            self._conversation.tell(say.ok("moved", _copied(to, pairs)))
         return Answer(say.ok("moved"))
-
-    async def _copied(self, name: str, pairs: tuple[tuple[int, int], ...]) -> str:
-        validity = await self._resident.uid_validity(name)
-        # The two sets are read side by side (RFC 4315 3): both rise, since copies are made in order.
-        return f"COPYUID {validity} {compact(one for one, _ in pairs)} {compact(other for _, other in pairs)}"
 
     def _need_write(self) -> None:
         if self._opened.read_only:
             raise Refused(say.READ_ONLY)
+
+
+def _copied(to: Folder, pairs: tuple[tuple[int, int], ...]) -> str:
+    """RFC 4315 3: the two sets are read side by side. Both rise, since copies are made in order."""
+    return (
+        f"COPYUID {to.uid_validity} {compact(one for one, _ in pairs)} {compact(other for _, other in pairs)}"
+    )

@@ -46,8 +46,8 @@ class CommandReader:
     async def read(self, seconds: float) -> RawCommand:
         """The next command, waiting `seconds` at most for it to begin.
 
-        Its literals are charged to the memory bound until `release`. Raises Garbled, Refused with
-        the tag's command to be answered by the caller (see `TaggedRefusal`), and what `Wire.more` raises.
+        Its literals are charged to the memory bound until `release`. Raises Garbled, TaggedRefusal, and
+        what `Wire.more` raises.
         """
         parts: list[bytes] = []
         literals: list[bytes] = []

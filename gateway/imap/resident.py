@@ -92,13 +92,6 @@ class Resident:
         except NoSuchFolder:
             raise Refused(say.CREATE_FIRST) from None
 
-    async def uid_validity(self, name: str) -> int:
-        """Raises NoSuchFolder."""
-        for folder in await self.folders.names():
-            if folder.name == name:
-                return folder.uid_validity
-        raise NoSuchFolder("the folder was deleted meanwhile")
-
     # -- the commands
 
     async def _enable(self, scanner: Scanner) -> Answer:
@@ -209,7 +202,7 @@ class Resident:
         async with self.conversation.commons.memory.storing(len(found.content)):
             uid = await folder.append(found.content, found.flags, found.date)
         self.ring_all()
-        return Answer(say.ok("kept", f"APPENDUID {await self.uid_validity(found.name)} {uid}"))
+        return Answer(say.ok("kept", f"APPENDUID {folder.uid_validity} {uid}"))
 
     async def _idle(self, scanner: Scanner) -> Answer:
         commands.plain(scanner)

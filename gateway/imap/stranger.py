@@ -58,7 +58,7 @@ class Stranger:
         """See State."""
 
     async def _starttls(self, scanner: Scanner) -> Answer:
-        """RFC 3501 6.2.1. The session goes on with the handshake once the reply is out (`secure`)."""
+        """RFC 3501 6.2.1. The session goes on with the handshake once the reply is out."""
         commands.plain(scanner)
         conversation = self._conversation
         if conversation.has_tls:
