@@ -124,7 +124,11 @@ class Coverer:
         await self._save(hold.id, replace(await self.stands(hold.id), marked=told))
 
     async def begin_anew(self, hold: HoldId) -> None:
-        """A mailbox has come under the hold with its mail in it: nothing that was covered is proof now."""
+        """A mailbox has come under the hold with its mail in it: nothing that was covered is proof now.
+
+        A pass that is under way at this moment may say that it came to its end all the same; a domain is
+        looked through again after an hour (`storage.keeping`), and `prove` asks the bucket.
+        """
         await self._save(hold, Coverage())
 
     async def accounts(self, hold: Hold) -> AsyncIterator[Mailbox]:
