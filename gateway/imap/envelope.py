@@ -43,8 +43,8 @@ Address = tuple[bytes | None, bytes | None, bytes | None, bytes | None]  # name,
 def envelope(header: bytes) -> bytes:
     """The envelope of a message, or of one within a message, by its header block."""
     found: dict[bytes, bytes] = {}
-    for field in _FIELDS.finditer(header):
-        name, value = field.group(1).lower(), unfolded(field.group(2))
+    for field, folded in _FIELDS.findall(header):
+        name, value = field.lower(), unfolded(folded)
         if name in found and name in _LISTS:
             found[name] += b", " + value
         else:
