@@ -29,7 +29,8 @@ from storage.folder_arrivals import header_block
 from storage.folder_documents import Arrived, Leaving
 from storage.folder_draft import Arrival, Draft
 from storage.folder_index import Index
-from storage.folder_intake import Intake
+from storage.folder_intake import OVERLAP, Intake
+from storage.folder_notes import leave_note
 from storage.folder_types import Entry, NoSuchFolder
 from storage.folder_uids import UidSet
 from storage.folder_vault import FolderVault, fresh_name
@@ -84,8 +85,12 @@ class Filing:
         entries = await source.entries(uids)
         if not entries:
             return ()
-        await self._vault.refuse_while_frozen()
-        held = await self._vault.is_under_hold()
+        vault = self._vault
+        await vault.refuse_while_frozen()
+        held = await vault.is_under_hold()
+        # If we die on the way, the copies have old dates, and nobody would look for them.
+        due = vault.clock() + OVERLAP
+        note = await leave_note(vault.home, vault.public, vault.account, due)
         put: list[MessageId] = []
 
         async def one(entry: Entry) -> Arrival:
@@ -104,6 +109,8 @@ class Filing:
             # RFC 3501 6.4.7: the target is left as it was before the attempt.
             await asyncio.shield(self._take_back(put))
             raise
+        finally:
+            await asyncio.shield(vault.let_go(note))
         return tuple(zip((entry.uid for entry in entries), there, strict=True))
 
     async def move(self, source: Index, uids: UidSet, target: Index) -> Pairs:

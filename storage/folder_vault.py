@@ -102,6 +102,13 @@ class FolderVault(FolderDocuments):
         """Remove an object that nothing names any more, with all its versions."""
         await discard(self.register.versions, key)
 
+    async def let_go(self, key: str) -> None:
+        """The same, of what does no harm if it stays."""
+        try:
+            await self.discard(key)
+        except StorageError as error:
+            _log.info("folders.left_for_later", key=key, reason=type(error).__name__)
+
     async def discard_several(self, prefix: str, keys: Collection[str]) -> None:
         """The same for objects under a folder's prefix."""
         if keys:
