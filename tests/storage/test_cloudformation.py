@@ -25,7 +25,7 @@ from storage.proof import MARKER
 from storage.provision import check, provision
 from storage.region import KmsSettings, RegionSettings, RegionStore
 from tests.engines import IRELAND, EngineKind, Settle, keys_of
-from tests.faults import FaultProxy
+from tests.faults import FaultProxy, Request
 from tests.storage.iam import Attempt, allowed
 
 TEMPLATE: Final = Path(__file__).parents[2] / "deploy" / "aws" / "region.yaml"
@@ -210,6 +210,50 @@ async def test_a_stack_lacks_the_marker_and_the_keyring_alone(stack: Stack) -> N
     assert all(line.ok for line in await check(stack.settings, "test"))
     store = await RegionStore.open(stack.settings, "test")
     assert store.keys.key_id == stack.outputs["KeyArn"]
+
+
+# What S3 asks for, by method and subresource (Service Authorization Reference, "Amazon S3").
+OF_A_BUCKET: Final = {
+    ("HEAD", ""): "s3:ListBucket",
+    ("GET", "list-type"): "s3:ListBucket",
+    ("GET", "location"): "s3:GetBucketLocation",
+    ("GET", "object-lock"): "s3:GetBucketObjectLockConfiguration",
+    ("GET", "publicAccessBlock"): "s3:GetBucketPublicAccessBlock",
+    ("GET", "replication"): "s3:GetReplicationConfiguration",
+    ("GET", "versioning"): "s3:GetBucketVersioning",
+}
+OF_AN_OBJECT: Final = {"GET": "s3:GetObject", "PUT": "s3:PutObject"}
+
+
+def attempted(request: Request) -> list[tuple[str, str]]:
+    """The actions and resources that S3 would ask the policies about."""
+    bucket = f"arn:aws:s3:::{request.bucket}"
+    if not request.key:
+        return [(OF_A_BUCKET[request.method, request.query.partition("=")[0]], bucket)]
+    actions = [OF_AN_OBJECT[request.method]]
+    if "x-amz-object-lock-legal-hold" in request.headers:
+        actions.append("s3:PutObjectLegalHold")
+    return [(action, f"{bucket}/{request.key}") for action in actions]
+
+
+async def test_each_role_is_enough_for_what_its_host_does(stack: Stack) -> None:
+    """The gateway's host provisions, checks and opens; the mail host opens without keys, and puts."""
+    gateway, ingress = stack.outputs["GatewayRoleArn"], stack.outputs["IngressRoleArn"]
+    async with FaultProxy(stack.settings.endpoint) as proxy:
+        settings = replace(stack.settings, endpoint=proxy.endpoint)
+        await provision(settings, "test")
+        assert all(line.ok for line in await check(settings, "test"))
+        store = await RegionStore.open(settings, "test")
+        await store.audit.compare_and_swap("log/lock", b"first", None)
+        as_gateway = list(proxy.requests)
+        store = await RegionStore.open(replace(settings, key_service=None), "test")
+        await store.mail.put_if_absent("mail/a/1", b"sealed", fresh_key=True)
+        await store.mail.put_if_absent("mail/a/2", b"sealed", legal_hold=True, fresh_key=True)
+        as_ingress = proxy.requests[len(as_gateway) :]
+    for role, requests in ((gateway, as_gateway), (ingress, as_ingress)):
+        for action, resource in (pair for request in requests for pair in attempted(request)):
+            assert stack.may(role, action, resource), (role, action, resource)
+    assert len(as_gateway) > len(as_ingress) > 10
 
 
 def test_ingress_puts_mail_and_reads_none(stack: Stack) -> None:
