@@ -27,7 +27,7 @@ from gateway.disclosure.figures import FIGURES, TransparencyFigures
 from gateway.disclosure.housekeeping import Housekeeping
 from gateway.disclosure.intake import receive
 from gateway.disclosure.metrics import METRICS
-from gateway.disclosure.models import AnswerRequest, ApprovalRequest, RejectionRequest
+from gateway.disclosure.models import AnswerRequest, ApprovalRequest, RejectionRequest, ValidationRequest
 from gateway.disclosure.office import Office
 from gateway.disclosure.presentation import present
 from gateway.disclosure.release import RELEASES, Releases
@@ -40,6 +40,7 @@ from gateway.disclosure.transport import (
     read_model,
     read_optional,
 )
+from gateway.disclosure.validating import hear_validation
 
 HOUSE: Final = web.AppKey("housekeeping", Housekeeping)
 
@@ -68,6 +69,7 @@ def make_app(office: Office, registry: CollectorRegistry | None = None) -> web.A
     app.router.add_post(_ONE + ":approve", _post_approval)
     app.router.add_post(_ONE + ":reject", _post_rejection)
     app.router.add_post(_ONE + ":answer", _post_answer)
+    app.router.add_post(_ONE + ":validate", _post_validation)
     app.router.add_get("/v1/disclosures", reading.list_disclosures)
     app.router.add_get(_ONE, reading.get_disclosure)
     app.router.add_get(_ONE + "/package", reading.get_package)
@@ -134,6 +136,16 @@ async def _post_answer(request: web.Request) -> web.StreamResponse:
         body = await read_model(request, AnswerRequest, terms.body_limit, terms.body_time)
         filed = await hear_answer(attempt, desk, request.match_info["id"], body)
     request.app[HOUSE].hurry()
+    return json_response(present(filed.disclosure))
+
+
+async def _post_validation(request: web.Request) -> web.StreamResponse:
+    desk = request.app[DESK]
+    attempt, terms = desk.attempt(), desk.office.terms
+    async with attempt.recorded():
+        await admitted(request, attempt)
+        body = await read_model(request, ValidationRequest, terms.body_limit, terms.body_time)
+        filed = await hear_validation(attempt, desk, request.match_info["id"], body)
     return json_response(present(filed.disclosure))
 
 

@@ -28,6 +28,7 @@ from gateway.disclosure.lifecycle import (
 from gateway.disclosure.models import AnswerRequest
 from gateway.disclosure.office import Chamber, Office
 from gateway.disclosure.problems import Kind, Problem
+from gateway.disclosure.validating import standing_order
 from policy.assessment import EnforcingAnswer, FindingCode, Outcome
 from policy.clearance import ApprovedPermit, Clearance, NotCleared, Role, SamePerson, approve
 from policy.decision import Await, Circumstances, Permit, Preserve, Refusal, decide
@@ -113,7 +114,7 @@ async def permitted(
 ) -> Ready:
     """Verify and decide anew; the approver's clearance makes the rest. Raises NotPermitted."""
     case = state.case
-    unverified = read_order(case.order)
+    unverified = read_order(await standing_order(chamber.vault, case))
     try:
         verified = verify_order(unverified, office.trust(), now)
         to = recipient(verified, now)

@@ -20,6 +20,7 @@ from gateway.disclosure.lifecycle import (
     AwaitingApproval,
     AwaitingDisclosure,
     AwaitingPreservation,
+    Cancelled,
     Case,
     Disclosed,
     DisclosureId,
@@ -31,10 +32,12 @@ from gateway.disclosure.metrics import Metrics
 from gateway.disclosure.office import Chamber
 from gateway.disclosure.preservation import hold_terms, preserve
 from gateway.disclosure.release import Releases
+from gateway.disclosure.validating import Owing, is_missed
+from policy.assessment import FindingCode
 from policy.clearance import NotCleared, Role, clear
 from policy.decision import Circumstances, Preserve, decide
 from policy.verification import Unverified, read_order, verify_order
-from storage.audit.entry import Entry, Event
+from storage.audit.entry import Entry, Event, Result
 from storage.bookkeeping import discard_packages
 from storage.errors import Conflict, NotFound, StorageError, UnknownAddress
 
@@ -85,6 +88,9 @@ class Housekeeping:
         async for filed in docket.all():
             state = filed.disclosure
             counts[state.status] += 1
+            if isinstance(state, Owing) and await is_missed(chamber.vault, state.case, now):
+                await self._withdraw(chamber, docket, filed, state)
+                continue
             match state:
                 case AwaitingApproval() if now >= state.case.lapses:
                     await self._expire(chamber, docket, filed, state)
@@ -94,6 +100,8 @@ class Housekeeping:
                     await self._preserve(chamber, docket, filed, state)
                 case Disclosed() | DisclosureNotAvailable() if now >= state.package_expires:
                     ended.add(state.case.id)
+                case Cancelled():
+                    ended.add(state.case.id)  # what was prepared before it was called off
                 case _:
                     pass
             if isinstance(state, _OPEN) and (clock := self._clock(state.case, now)):
@@ -111,20 +119,35 @@ class Housekeeping:
             _log.warning(word, disclosure=str(case.id), region=str(case.region), due=case.due.isoformat())
         return word
 
+    async def _withdraw(self, chamber: Chamber, docket: Docket, filed: Filed, state: Owing) -> None:
+        """Reg. (EU) 2023/1543 Art. 4(5): not validated in time. The package goes with the sweep that
+        follows the state; the hold was placed until now, and lapses by itself."""
+        now = self._desk.office.clock()
+        await self._record(chamber, state.case, Event.DISCLOSURE_CANCELLED, now, FindingCode.VALIDATION)
+        await _settled(docket, filed, state.withdraw("the emergency's validation did not come in time", now))
+        self.hurry()
+
     async def _expire(self, chamber: Chamber, docket: Docket, filed: Filed, state: AwaitingApproval) -> None:
         now = self._desk.office.clock()
-        await chamber.log.append(
-            Entry(
-                time=now,
-                event=Event.DISCLOSURE_EXPIRED,
-                region=chamber.region.code,
-                instrument=state.case.instrument,
-                issuer=state.case.issuer,
-                account=chamber.pseudonyms.account(state.case.account),
-                disclosure=str(state.case.id),
-            )
-        )
+        await self._record(chamber, state.case, Event.DISCLOSURE_EXPIRED, now)
         await _settled(docket, filed, state.expire(now))
+
+    async def _record(
+        self, chamber: Chamber, case: Case, event: Event, now: datetime, *failed: FindingCode
+    ) -> None:
+        entry = Entry(
+            time=now,
+            event=event,
+            region=chamber.region.code,
+            outcome=Result.REFUSE if failed else None,
+            instrument=case.instrument,
+            issuer=case.issuer,
+            findings=tuple(map(str, failed)),
+            account=chamber.pseudonyms.account(case.account),
+            disclosure=str(case.id),
+        )
+        await chamber.log.append(entry)
+        self._metrics.committed(entry)
 
     async def _preserve(
         self, chamber: Chamber, docket: Docket, filed: Filed, state: AwaitingPreservation
@@ -158,13 +181,14 @@ class Housekeeping:
 
         What is listed is what there still is; what this process has found gone it does not ask for again.
         """
-        if fresh := ended - self._swept:
+        # What is still being made here goes when that has ended.
+        if fresh := {each for each in ended - self._swept if not self._releases.making(each)}:
             versions = self._desk.holds(chamber.region.code).versions
             await discard_packages(versions, frozenset(map(str, fresh)))
             self._swept.update(fresh)
 
 
-async def _settled(docket: Docket, filed: Filed, to: Expired | PreservationNotAvailable) -> None:
+async def _settled(docket: Docket, filed: Filed, to: Cancelled | Expired | PreservationNotAvailable) -> None:
     try:
         await docket.move(filed, to)
     except Conflict:

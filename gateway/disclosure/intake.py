@@ -39,10 +39,10 @@ from gateway.disclosure.filing import (
 )
 from gateway.disclosure.lifecycle import DisclosureId
 from gateway.disclosure.models import DisclosureRequest
-from gateway.disclosure.preservation import hold_terms, keep_meanwhile, preserve
+from gateway.disclosure.preservation import hold_terms, keep_meanwhile, must_keep, preserve
 from gateway.disclosure.problems import Kind, Problem, faults
 from policy.clearance import Clearance, NotCleared, Role
-from policy.decision import Await, Circumstances, Preserve, decide
+from policy.decision import Await, Circumstances, Permit, Preserve, decide
 from policy.order import Order
 from policy.rules import Deed
 from policy.strict_json import JsonFault, parse
@@ -197,8 +197,9 @@ async def _filed(
         record=record,
     )
     hold = None
-    if isinstance(decision, Await):
-        hold = await keep_meanwhile(desk.holds(clearance.region), decision, located, disclosure, clearance)
+    register = desk.holds(clearance.region)
+    if isinstance(decision, Await | Permit) and await must_keep(register, decision, located, attempt.now):
+        hold = await keep_meanwhile(register, decision, located, disclosure, clearance)
     case = case_of(received, decision, located, disclosure, attempt.deed(place), hold)
     docket = desk.dockets[clearance.region]
     filed = await docket.file(first_state(case, decision))
@@ -206,5 +207,5 @@ async def _filed(
         raise refused(case).audited(reference(place))
     if isinstance(decision, Preserve):
         terms = hold_terms(decision, located.account)
-        return await preserve(desk.holds(clearance.region), docket, filed, terms, clearance, attempt.now)
+        return await preserve(register, docket, filed, terms, clearance, attempt.now)
     return filed

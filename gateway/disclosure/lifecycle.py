@@ -9,6 +9,9 @@
     AwaitingPreservation ──preserve──> Preserved
                          ──fail──> PreservationNotAvailable
 
+    each of these but the ended ones ──withdraw──> Cancelled, where an emergency's validation does not come:
+    Disclosed and Preserved too, since what was kept or prepared must go (Reg. (EU) 2023/1543 Art. 4(5))
+
 `AwaitingApproval(...).disclose(...)` does not pass mypy. At run time a state comes out of a sealed
 document, where only a `match` can tell which it is; `WrongState` is what a caller raises in the
 other arms, and the API turns it into a 409.
@@ -176,6 +179,9 @@ class Disclosed:
     package_expires: datetime
     status: Literal[Status.DISCLOSED] = Status.DISCLOSED
 
+    def withdraw(self, reason: str, now: datetime) -> Cancelled:
+        return Cancelled(self.case, self.approved, reason, now)
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -189,6 +195,9 @@ class DisclosureNotAvailable:
     manifest_digest: str
     package_expires: datetime
     status: Literal[Status.DISCLOSURE_NOT_AVAILABLE] = Status.DISCLOSURE_NOT_AVAILABLE
+
+    def withdraw(self, reason: str, now: datetime) -> Cancelled:
+        return Cancelled(self.case, self.approved, reason, now)
 
 
 @final
@@ -221,6 +230,9 @@ class AwaitingDisclosure:
     def hear(self, heard: Heard) -> AwaitingDisclosure:
         return replace(self, heard=heard)
 
+    def withdraw(self, reason: str, now: datetime) -> Cancelled:
+        return Cancelled(self.case, self.approved, reason, now)
+
     def cancel(self, reason: str, now: datetime, deed: Deed | None = None) -> Cancelled:
         return Cancelled(self.case, deed or self.approved, reason, now)
 
@@ -239,6 +251,9 @@ class AwaitingApproval:
 
     def hear(self, heard: Heard) -> AwaitingApproval:
         return replace(self, heard=heard)
+
+    def withdraw(self, reason: str, now: datetime) -> Cancelled:
+        return Cancelled(self.case, None, reason, now)
 
     def reject(self, deed: Deed, reason: str | None) -> Rejected:
         return Rejected(self.case, deed, reason)
@@ -260,6 +275,9 @@ class Preserved:
     at: datetime
     status: Literal[Status.PRESERVED] = Status.PRESERVED
 
+    def withdraw(self, reason: str, now: datetime) -> Cancelled:
+        return Cancelled(self.case, None, reason, now)
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -279,6 +297,9 @@ class AwaitingPreservation:
 
     case: Case
     status: Literal[Status.AWAITING_PRESERVATION] = Status.AWAITING_PRESERVATION
+
+    def withdraw(self, reason: str, now: datetime) -> Cancelled:
+        return Cancelled(self.case, None, reason, now)
 
     def preserve(self, hold: str, now: datetime) -> Preserved:
         return Preserved(self.case, hold, now)

@@ -114,6 +114,15 @@ class AnswerRequest(Asked):
     note: Annotated[str | None, Field(max_length=1000)] = None
 
 
+class ValidationRequest(Asked):
+    """The body of `:validate`: the same order, with the validating authority's signature."""
+
+    order: Annotated[
+        str | dict[str, Any],
+        Field(description="General JSON (RFC 7515 7.2.1), as an object or a string: two signatures at least"),
+    ]
+
+
 class Audit(Told):
     """The log entry that records the attempt."""
 

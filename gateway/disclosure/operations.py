@@ -131,6 +131,17 @@ OPERATIONS: Final = (
         problems=(*_BODY, *_FOUND, Kind.ROLE, Kind.STATE),
     ),
     Operation(
+        "post",
+        _DISCLOSURE + ":validate",
+        "recordValidation",
+        "Bring the validation that an emergency's order owes: the same order with the validating signature. "
+        "Role: intake. Without one in time the disclosure is `Cancelled` and its package deleted.",
+        models.Disclosure,
+        asks=models.ValidationRequest,
+        asks_for_body=True,
+        problems=(*_BODY, *_FOUND, Kind.ROLE, Kind.STATE, Kind.REFUSED, Kind.MALFORMED_ORDER),
+    ),
+    Operation(
         "get",
         "/v1/orders",
         "listOrders",

@@ -34,9 +34,7 @@ def present(disclosure: Disclosure) -> models.Disclosure:
         matter=case.matter,
         instrument=case.instrument,
         issuer=case.issuer,
-        signatures=[
-            present_signature(each) for each in case.signatures
-        ],
+        signatures=[present_signature(each) for each in case.signatures],
         order_digest=case.order_digest,
         requested=list(case.requested),
         renditions=list(case.renditions),

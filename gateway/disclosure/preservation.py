@@ -20,7 +20,7 @@ from gateway.disclosure.lifecycle import (
 )
 from policy.assessment import ObligationCode
 from policy.clearance import Clearance, NotCleared
-from policy.decision import Await, Preserve
+from policy.decision import Await, Permit, Preserve
 from policy.hold import HoldError, HoldId, MailboxScope, OrderBasis
 from policy.rules import AtExpiry
 from storage.errors import AlreadyExists, Conflict, StorageError
@@ -36,7 +36,7 @@ def hold_of(disclosure: DisclosureId) -> HoldId:
     return HoldId.parse(str(disclosure))
 
 
-def hold_terms(decision: Preserve | Await, account: AccountId) -> Terms:
+def hold_terms(decision: Preserve | Await | Permit, account: AccountId) -> Terms:
     """What to keep, and until when, as the decision says it."""
     verified = decision.verified
     order = verified.order
@@ -53,9 +53,21 @@ def hold_terms(decision: Preserve | Await, account: AccountId) -> Terms:
     )
 
 
-def _end(decision: Preserve | Await) -> tuple[datetime | None, AtExpiry]:
-    """The preservation's own end; for a release that waits, when neither the wait nor the order goes on."""
-    if isinstance(decision, Await):
+def _end(decision: Preserve | Await | Permit) -> tuple[datetime | None, AtExpiry]:
+    """The preservation's own end; for a release that waits, when neither the wait nor the order goes on.
+
+    While an emergency's validation is owed, no longer than until then: what nobody validates is let
+    go by itself (Reg. (EU) 2023/1543 Art. 4(5)), and the validation prolongs the hold.
+    """
+    until, at_expiry = _own_end(decision)
+    for owed in decision.assessment.obligations:
+        if owed.code == ObligationCode.VALIDATION:
+            return owed.due if until is None else min(until, owed.due), at_expiry
+    return until, at_expiry
+
+
+def _own_end(decision: Preserve | Await | Permit) -> tuple[datetime | None, AtExpiry]:
+    if not isinstance(decision, Preserve):
         expires, due = decision.verified.order.expires_at, decision.assessment.due
         return max(expires, due or expires), AtExpiry.LAPSE
     for owed in decision.assessment.obligations:
@@ -67,11 +79,30 @@ def _end(decision: Preserve | Await) -> tuple[datetime | None, AtExpiry]:
 
 
 async def keep_meanwhile(
-    register: HoldRegister, decision: Await, located: Located, disclosure: DisclosureId, by: Clearance
+    register: HoldRegister,
+    decision: Await | Permit,
+    located: Located,
+    disclosure: DisclosureId,
+    by: Clearance,
 ) -> str:
     """The hold while a release waits, in force when this returns. Raises StorageError, HoldError."""
     hold = await register.place(hold_terms(decision, located.account), by, reference=hold_of(disclosure))
     return str(hold.id)
+
+
+async def must_keep(
+    register: HoldRegister, decision: Await | Permit, located: Located, now: datetime
+) -> bool:
+    """Whether the data is kept until this production order is answered.
+
+    While the enforcing authority may speak (Reg. (EU) 2023/1543 Art. 10(1)); and where a preservation
+    order has kept it so far, whose own end may come first: it is kept until production (Art. 11(1)-(2)).
+    Raises StorageError.
+    """
+    if isinstance(decision, Await):
+        return True
+    standing = await register.on(located.account)
+    return any(isinstance(hold.basis, OrderBasis) and hold.keeps(now) for hold in standing)
 
 
 async def preserve(

@@ -57,6 +57,7 @@ class Event(StrEnum):
     DISCLOSURE_APPROVED = "disclosure.approved"
     DISCLOSURE_REJECTED = "disclosure.rejected"
     DISCLOSURE_ANSWERED = "disclosure.answered"  # an enforcing authority has no objection
+    DISCLOSURE_VALIDATED = "disclosure.validated"  # the signature that an emergency's order owed has come
     DISCLOSURE_RELEASED = "disclosure.released"  # committed before the first byte is read
     DISCLOSURE_COMPLETED = "disclosure.completed"  # what was found: in full, in part, no data
     DISCLOSURE_CANCELLED = "disclosure.cancelled"

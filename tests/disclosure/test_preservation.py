@@ -12,7 +12,7 @@ from gateway.disclosure.app import HOUSE
 from gateway.disclosure.release import RELEASES
 from policy.address import Address
 from policy.clearance import Role
-from policy.hold import HoldId, Mailbox
+from policy.hold import HoldId, Mailbox, Phase
 from storage.audit.entry import Event, Result
 from storage.versions import Versions
 from tests.disclosure.desk import AOIFE, IRELAND, NOW, Gateway, MovableClock, claims, gateway, order
@@ -67,6 +67,36 @@ async def test_a_preservation_order_places_a_hold_and_discloses_nothing(desk: Ga
     assert (await desk.ask("GET", f"/v1/disclosures/{answer.json['id']}/package")).problem == "state"
     events = [entry.event for entry in await desk.log()]
     assert events[:2] == [Event.DISCLOSURE_DECIDED, Event.HOLD_PLACED]
+
+
+async def test_what_was_preserved_is_kept_until_the_production_order_is_answered(desk: Gateway) -> None:
+    """Reg. (EU) 2023/1543 Art. 11(1)-(2): the preservation's own 60 days end before the order does."""
+    register = desk.app[HOUSE]._desk.holds(IRELAND.code)
+    located = await desk.world.directory.find(AOIFE)
+    preserved = (await desk.present(german("eu.epoc-pr"))).json
+    lasts = NOW + timedelta(days=70)
+    follows = await desk.present(order(exp=int(lasts.timestamp())))
+    assert (follows.status, follows.json["decision"]["outcome"]) == (201, "permit"), follows.body
+    kept = await register.get(HoldId(follows.json["hold"]))
+    assert kept.until == lasts
+    desk.clock.advance(days=61)
+    assert (await register.get(HoldId(preserved["hold"]))).until < desk.clock()  # type: ignore[operator]
+    assert [
+        each.id for each in await register.on(located.account) if each.phase(desk.clock()) is Phase.IN_FORCE
+    ] == [kept.id]
+
+
+async def test_an_order_for_what_nobody_preserved_places_no_hold(desk: Gateway) -> None:
+    assert (await desk.present(order())).json["hold"] is None
+
+
+async def test_form_6_prolongs_a_preservation_by_one_person(desk: Gateway) -> None:
+    """Reg. (EU) 2023/1543 Art. 11(1): 30 days more."""
+    preserved = (await desk.present(german("eu.epoc-pr"))).json
+    until = (NOW + timedelta(days=90)).isoformat()
+    answer = await desk.ask("POST", f"{HOLDS}/{preserved['hold']}:prolong", "carl", json={"until": until})
+    assert (answer.status, answer.json["until"]) == (200, until.replace("+00:00", "Z")), answer.body
+    assert (await desk.log())[-1].event is Event.HOLD_CHANGED
 
 
 async def test_an_american_preservation_letter_keeps_nothing_in_ireland(desk: Gateway) -> None:
