@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import smtplib
 import socket
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,52 @@ def test_any_worker_tells_the_figures_of_all(
         for personal in (local, domain, "b.example", "127.0.0.1"):
             assert personal.encode() not in octets
     assert not list(tmp_path.glob("situs-figures-*"))
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_sigterm_finishes_what_is_in_flight_and_ends_in_its_time(
+    demo: RunningDemo, tmp_path: Path, workers: str
+) -> None:
+    """Whatever the peers do: one waits, one is sending, one says no more, one takes no replies."""
+    more = "\n[limits]\nstore_timeout = 2.0\nstop_timeout = 6.0\n"
+    with ExitStack() as stack, serving(demo.card, tmp_path, "--workers", workers, more=more) as server:
+        for _ in range(int(workers)):
+            server.hear("serving")
+        idle, sending, silent, deaf = (
+            stack.enter_context(socket.create_connection(("127.0.0.1", server.smtp), 30)) for _ in range(4)
+        )
+        for client in (idle, sending, silent, deaf):
+            assert client.recv(100).startswith(b"220 ")
+        for client in (sending, silent):
+            client.sendall(b"HELO c\r\nMAIL FROM:<>\r\nRCPT TO:<%s>\r\nDATA\r\n" % recipient(demo))
+            until(client, b"354 ")
+        deaf.setblocking(False)
+        with suppress(BlockingIOError):  # it is full, and the replies are not taken
+            while True:
+                deaf.sendall(b"NOOP\r\n" * 10_000)
+        began = time.monotonic()
+        server.process.terminate()
+        assert until(idle, b"421 4.3.2 ")
+        sending.sendall(b"Subject: x\r\n\r\nthe rest\r\n.\r\n")
+        assert until(sending, b"250 2.6.0 stored as ")
+        assert until(silent, b"421 4.3.2 ")
+        assert server.process.wait(30) == 0
+        assert time.monotonic() - began < 6.0 + 4.0, "the stop timeout, and the end of a process"
+
+
+def recipient(demo: RunningDemo) -> bytes:
+    return demo.card.accounts[0].address.encode()
+
+
+def until(client: socket.socket, wanted: bytes) -> bytes:
+    """What comes up to the line that begins so. The connection must not end before it."""
+    client.settimeout(30)
+    heard = b""
+    while not any(line.startswith(wanted) for line in heard.splitlines()):
+        octets = client.recv(4_096)
+        assert octets, heard
+        heard += octets
+    return heard
 
 
 def test_each_listener_has_its_own_choice_of_tls_and_of_who_may_connect(
