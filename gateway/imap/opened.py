@@ -152,6 +152,8 @@ class Opened:
     async def _first_unseen(self) -> int | None:
         """RFC 3501 7.1 UNSEEN, where all that is unseen is among the newest messages. Where it is not,
         nothing is said, as the RFC allows: opening a large mailbox does not read all of it."""
+        if self.view.unseen > _NEWEST:
+            return None  # and no segment is read, nor kept by a session that only waits
         newest = self.view.uids[max(0, self.view.count - _NEWEST) :]
         unseen = [e.uid for e in await self.folder.entries(self.view, newest) if "\\Seen" not in e.flags]
         return self.view.sequence(min(unseen)) if len(unseen) == self.view.unseen and unseen else None

@@ -29,7 +29,7 @@ from tests.imap.imap_process import OWNER, PASSWORD, imap_process, mail
 
 MESSAGES, OCTETS = 5_000, 20_000
 ENVELOPES = 500
-IDLE = 50
+IDLE = 25
 ROUNDS = 3
 
 
