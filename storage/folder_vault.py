@@ -21,6 +21,7 @@ from storage.identity import AccountId, Clock, MessageId
 from storage.keyring import Keyholder, Keyring
 from storage.keys import PublicKeys, Purpose
 from storage.located import Located
+from storage.lookup import LOCATED_FOR
 from storage.mailboxes import mailbox_of
 from storage.moving import refuse_while_frozen
 from storage.objects import Blob, ETag
@@ -76,6 +77,8 @@ class FolderVault(FolderDocuments):
         self.located: Final = located
         self.register: Final = register
         self.clock: Final = clock
+        self._held = False
+        self._held_asked = float("-inf")  # loop time
         self._opener = Opener(home, located.account)
 
     @classmethod
@@ -153,13 +156,17 @@ class FolderVault(FolderDocuments):
 
     async def is_under_hold(self) -> bool:
         """Whether what is put into the mailbox now has to carry the bucket's own lock. The directory's
-        word is as old as the session; the register's is of this moment."""
+        word is as old as the session; the register's is `LOCATED_FOR` seconds old at most, as a
+        delivery's is."""
         if self.located.legal_hold:
             return True
-        mailbox = await mailbox_of(self.home, self.account)
-        now = self.clock()
-        holds = await self.register.on(self.account)
-        return any(hold.touches(mailbox) and hold.keeps(now) for hold in holds)
+        now = asyncio.get_running_loop().time()
+        if now - self._held_asked >= LOCATED_FOR:
+            mailbox = await mailbox_of(self.home, self.account)
+            holds = await self.register.on(self.account)
+            self._held = any(hold.touches(mailbox) and hold.keeps(self.clock()) for hold in holds)
+            self._held_asked = now
+        return self._held
 
     def _seal(self, key: str, document: bytes, purpose: Purpose = Purpose.RECORD) -> bytes:
         return seal_document(self.public, Binding(self.home.region.code, key), document, purpose)
