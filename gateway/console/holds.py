@@ -76,7 +76,8 @@ async def post_release(request: web.Request) -> web.StreamResponse:
         body = understood(hold_models.HoldReleaseRequest, form)
         if not confirms and body.reason is None:
             raise Problem(Kind.INVALID_REQUEST, "reason: say in a sentence why the hold should end")
-        hold = await end_hold(attempt, desk, request.match_info["id"], body)
+        # A second proposal would count as a confirmation of a first that its maker has not seen.
+        hold = await end_hold(attempt, desk, request.match_info["id"], body, confirms=confirms)
     return _back(hold)
 
 

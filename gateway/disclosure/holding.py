@@ -174,9 +174,21 @@ async def post_release(request: web.Request) -> web.StreamResponse:
     return json_response(present_hold(changed, attempt.now))
 
 
-async def end_hold(attempt: Attempt, desk: Desk, text: str, body: hold_models.HoldReleaseRequest) -> Hold:
-    """Propose the end, or confirm another custodian's proposal. Raises Problem."""
+async def end_hold(
+    attempt: Attempt,
+    desk: Desk,
+    text: str,
+    body: hold_models.HoldReleaseRequest,
+    *,
+    confirms: bool | None = None,
+) -> Hold:
+    """Propose the end, or confirm another custodian's proposal. Raises Problem.
+
+    `confirms` says which of the two is meant, where that is known: the other one is a 409.
+    """
     register, hold, by = await _find(desk, attempt, text)
+    if confirms is not None and confirms is (hold.proposal is None):
+        raise Problem(Kind.STATE, "the hold has changed since its page was shown: look at it again")
     try:
         if hold.proposal is None:
             reason = body.reason or "no reason was given"

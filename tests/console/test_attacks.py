@@ -12,32 +12,12 @@ from playwright.async_api import Browser, expect
 from policy.clearance import Role
 from storage.audit.entry import Event
 from storage.operators import OperatorRegister
-from tests.console.eyes import base, looking
+from tests.console.eyes import SAME, base, looking, signed_in
 from tests.disclosure.desk import IRELAND, Answer, Gateway, order
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-SAME = {"Sec-Fetch-Site": "same-origin"}
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>'\"{{7*7}}"
-
-
-async def _sign_in(desk: Gateway, who: str) -> dict[str, str]:
-    """Headers of that person's session."""
-    answer = await desk.ask(
-        "POST",
-        "/console/sign-in",
-        None,
-        headers=SAME,
-        data={"token": desk.tokens[who]},
-        allow_redirects=False,
-    )
-    assert answer.status == 303
-    desk.client.session.cookie_jar.clear()
-    cookie = answer.headers["Set-Cookie"]
-    assert "HttpOnly" in cookie
-    assert "SameSite=Strict" in cookie
-    assert desk.tokens[who] not in cookie
-    return {"Cookie": cookie.split(";")[0]}
 
 
 async def _csrf(desk: Gateway, session: dict[str, str]) -> str:
@@ -70,7 +50,7 @@ async def test_a_form_from_elsewhere_is_refused_and_recorded(
     desk: Gateway, headers: dict[str, str], csrf: bool
 ) -> None:
     asked = (await desk.present(order())).json["id"]
-    session = await _sign_in(desk, "art")
+    session = await signed_in(desk, "art")
     secret = {"csrf": await _csrf(desk, session)} if csrf else {"csrf": "0" * 43}
     fields = {"decision": await _digest(desk, asked), **secret}
     before = len(await desk.log())
@@ -91,7 +71,7 @@ async def test_another_site_cannot_sign_somebody_in(desk: Gateway) -> None:
 async def test_the_asker_is_refused_by_the_server_and_not_by_a_missing_button(desk: Gateway) -> None:
     await desk.employ("ina again", [Role.APPROVER], [IRELAND], called="ina")
     asked = (await desk.present(order())).json["id"]
-    session = await _sign_in(desk, "ina again")
+    session = await signed_in(desk, "ina again")
     fields = {"decision": await _digest(desk, asked), "csrf": await _csrf(desk, session)}
     answer = await _post(desk, f"/console/disclosures/{asked}/approve", session | SAME, **fields)
     assert answer.status == 403
@@ -101,9 +81,20 @@ async def test_the_asker_is_refused_by_the_server_and_not_by_a_missing_button(de
     assert f"entry {last}" in shown
 
 
+async def test_a_proposal_never_counts_as_the_confirmation_of_one_that_was_not_seen(desk: Gateway) -> None:
+    body = {"address": "aoife@example.ie", "basis": {"litigation": "a claim"}}
+    hold = (await desk.ask("POST", "/v1/holds", "cora", json=body)).json["id"]
+    shown = await signed_in(desk, "carl")
+    fields = {"reason": "mine", "csrf": await _csrf(desk, shown)}
+    await desk.ask("POST", f"/v1/holds/{hold}:release", "cora", json={"reason": "hers"})
+    answer = await _post(desk, f"/console/holds/{hold}/release", shown | SAME, **fields)
+    assert answer.status == 409
+    assert (await desk.ask("GET", f"/v1/holds/{hold}", "cora")).json["phase"] == "release proposed"
+
+
 async def test_an_approver_of_another_region_sees_nothing(desk: Gateway) -> None:
     asked = (await desk.present(order(matter="not for DE"))).json["id"]
-    session = await _sign_in(desk, "dieter")
+    session = await signed_in(desk, "dieter")
     answer = await desk.ask("GET", f"/console/disclosures/{asked}", None, headers=session)
     assert answer.status == 403
     assert b"not for DE" not in answer.body
@@ -115,19 +106,19 @@ async def test_a_session_ends_with_its_sign_out_its_hour_and_its_token(desk: Gat
     async def status(session: dict[str, str]) -> int:
         return (await desk.ask("GET", "/console/disclosures", None, headers=session)).status
 
-    signed_out = await _sign_in(desk, "bea")
+    signed_out = await signed_in(desk, "bea")
     csrf = await _csrf(desk, signed_out)
     assert (await _post(desk, "/console/sign-out", signed_out | SAME, csrf=csrf)).status == 303
     assert await status(signed_out) == 401
 
     token = await desk.employ("rita", [Role.APPROVER], [IRELAND])
-    revoked = await _sign_in(desk, "rita")
+    revoked = await signed_in(desk, "rita")
     assert await status(revoked) == 200
     await OperatorRegister(desk.chamber().vault).revoke(token.id, desk.clock())
     desk.clock.advance(seconds=16)  # so long a verified token is remembered
     assert await status(revoked) == 401
 
-    lasting = await _sign_in(desk, "bea")
+    lasting = await signed_in(desk, "bea")
     before = desk.clock.now
     try:
         desk.clock.now += timedelta(minutes=59)
@@ -149,7 +140,7 @@ async def test_a_cookie_that_was_not_sealed_here_opens_nothing(desk: Gateway, co
 async def test_a_bearer_token_opens_no_page(desk: Gateway) -> None:
     """Nor does a page answer to what the API answers to: one way in for each."""
     assert (await desk.ask("GET", "/console/disclosures", "art")).status == 401
-    session = await _sign_in(desk, "art")
+    session = await signed_in(desk, "art")
     assert (await desk.ask("GET", "/v1/disclosures", None, headers=session)).status == 401
 
 
