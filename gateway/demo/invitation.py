@@ -1,4 +1,4 @@
-"""What the demo prints when all is listening: where everything is, and four things to try."""
+"""What the demo prints when all is listening: where everything is, and five things to try."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ def invite(card: Card, card_path: Path) -> str:
     host, port = card.smtp.split(":")
     owner = card.home(IRELAND)
     target = owner.address
+    auditor = card.operator("auditor", IRELAND)
     request = _us_request(card, card_path.parent)
     # Double quotes inside: the shell's single quotes around it then need no escapes.
     send = (
@@ -60,6 +61,8 @@ Try:
   4. Verify the Irish log, where that refusal now stands.
 
      {situs} audit verify --region {IRELAND} --config {config}
+
+  5. Look at it in a browser: {card.gateway}/console, with {auditor.name}'s token {auditor.token}
 
 Ctrl-C stops everything."""
 

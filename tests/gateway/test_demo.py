@@ -7,6 +7,8 @@ import re
 import signal
 import socket
 import subprocess
+import urllib.parse
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -117,6 +119,17 @@ def test_each_thing_to_try_can_be_pasted_and_works(demo: RunningDemo) -> None:
     }
     verified = paste(verify)
     assert verified.returncode == 0, verified.stdout + verified.stderr
+
+
+def test_the_console_opens_with_the_token_that_is_printed(demo: RunningDemo) -> None:
+    found = re.search(r"(http://\S+)/console, with .*'s token (\S+)$", demo.said, re.M)
+    assert found
+    gateway, token = found.groups()
+    browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+    form = urllib.parse.urlencode({"token": token}).encode()
+    sign_in = urllib.request.Request(f"{gateway}/console/sign-in", form, {"Origin": gateway})
+    with browser.open(sign_in, timeout=30) as page:
+        assert "<h1>Disclosures</h1>" in page.read().decode()
 
 
 def test_ctrl_c_stops_everything_and_leaves_no_process(tmp_path: Path) -> None:
