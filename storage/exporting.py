@@ -1,6 +1,7 @@
 """The owner's own mail, out again (GDPR Art. 15 and 20): what the owner sees, and nothing that is hidden.
 
-What the owner has deleted is gone from the owner's view, even while a hold keeps it.
+What the owner has deleted is gone from the owner's view, even while a hold keeps it. A delivery that
+was sent again, since the answer to the first was lost, is one message, as it is in a folder.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Final, final
 
 from storage.errors import Corrupt
 from storage.flags import Flags, read_flags
+from storage.folder_arrivals import delivery_of
 from storage.folder_places import places_of
 from storage.folder_vault import FolderDocuments
 from storage.identity import MessageId
@@ -32,6 +34,8 @@ class Exported:
     message: MessageId
     content: bytes
     flags: Flags
+    delivery: str | None = None
+    """See `storage.folder_arrivals.delivery_of`."""
 
 
 @final
@@ -52,10 +56,11 @@ async def owners_mail(home: RegionStore, located: Located) -> AsyncIterator[Expo
 
     async def open_one(message: MessageId) -> Exported | NotExported:
         try:
-            _, content = await opener.message(message)
+            record, content = await opener.message(message)
             # Where the owner keeps it; where it came from, if no folder has taken it in yet.
             filed = places.flags.get(message)
-            return Exported(message, content, filed or await read_flags(home, keyring, account, message))
+            flags = filed or await read_flags(home, keyring, account, message)
+            return Exported(message, content, flags, delivery_of(record))
         except Corrupt as error:
             return NotExported(message, error.rule)
 
@@ -64,7 +69,13 @@ async def owners_mail(home: RegionStore, located: Located) -> AsyncIterator[Expo
             if str(message) not in places.leaving:
                 yield message
 
+    seen: set[str] = set()
     async for one in in_order(wanted(), open_one, _AT_ONCE):
+        if isinstance(one, Exported) and one.delivery is not None:
+            # What a folder shows is shown here, whatever came before it.
+            if one.delivery in seen and one.message not in places.flags:
+                continue
+            seen.add(one.delivery)
         yield one
 
 

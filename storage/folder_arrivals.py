@@ -171,7 +171,7 @@ class Arrivals:
             return None
         date = flags.internal_date or message.received_at
         arrival = Arrival(message, flags.flags, len(content), date, header_block(content))
-        return Offered(arrival, flags.folder, _delivery(record))
+        return Offered(arrival, flags.folder, delivery_of(record))
 
 
 @final
@@ -226,7 +226,7 @@ def message_of(listed: Listed) -> MessageId:
     return MessageId.parse(listed.key.rpartition("/")[2])
 
 
-def _delivery(record: TrafficRecord) -> str | None:
+def delivery_of(record: TrafficRecord) -> str | None:
     """The same for a delivery that is sent again, since the answer to the first was lost or said "later":
     same envelope, same octets. None for what no client has sent."""
     if record.sent_sha256 is None:

@@ -20,9 +20,10 @@ from storage.exporting import Exported, NotExported, owners_mail
 from storage.flags import Flags
 from storage.identity import MessageId
 from storage.importing import Found, import_message
-from storage.mailbox import message_key
+from storage.mailbox import append, message_key
 from storage.region import RegionStore
 from storage.tombstones import hide
+from storage.traffic import Envelope
 from tests.holds.people import AOIFE
 from tests.holds.ward import Ward, ward
 
@@ -158,6 +159,20 @@ async def test_what_was_imported_comes_out_the_same(
             }
         with pytest.raises(ExportExists):
             await write_export(owners_mail(it.store, it.located), out, format_, told={})
+
+
+async def test_a_delivery_that_was_sent_again_is_exported_once(shared_region: RegionStore) -> None:
+    """Also from a mailbox that no client has ever opened."""
+
+    def envelope(sent: str) -> Envelope:
+        return Envelope("b@example.ie", str(AOIFE), "192.0.2.1", "mx", THEN, "ESMTP", sent)
+
+    async with ward(shared_region) as it:
+        first = await append(it.store, it.located, envelope("a" * 64), b"Received: 1\r\n\r\nx\r\n")
+        await append(it.store, it.located, envelope("a" * 64), b"Received: 2\r\n\r\nx\r\n")
+        other = await append(it.store, it.located, envelope("b" * 64), b"Received: 3\r\n\r\ny\r\n")
+        found = [one.message async for one in owners_mail(it.store, it.located)]
+        assert found == [first, other]
 
 
 @pytest.mark.parametrize("folder", ["../../etc", "/etc", "..", "a/../../b", ".", "", "x\0y", "a\nb"])
