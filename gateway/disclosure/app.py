@@ -41,6 +41,7 @@ from gateway.disclosure.transport import (
     read_optional,
 )
 from gateway.disclosure.validating import hear_validation
+from gateway.disclosure.wire import Runner
 
 HOUSE: Final = web.AppKey("housekeeping", Housekeeping)
 
@@ -92,7 +93,7 @@ def make_app(office: Office, registry: CollectorRegistry | None = None) -> web.A
 def make_runner(app: web.Application) -> web.AppRunner:
     """Runs the application: a connection without a whole request head is closed after `HEAD_TIME`."""
     # aiohttp's own keep-alive timer is the one that also runs while a head is still coming in.
-    return web.AppRunner(app, access_log=None, handle_signals=False, keepalive_timeout=HEAD_TIME)
+    return Runner(app, access_log=None, handle_signals=False, keepalive_timeout=HEAD_TIME)
 
 
 async def _post_disclosure(request: web.Request) -> web.StreamResponse:

@@ -3,7 +3,8 @@
 Before a yes counts, the order is verified again and decided again, by the trust list, the law and
 the clock of this moment. A permit is never stored: what was lawful on Monday may be revoked on
 Tuesday. Of two approvals, or an approval and a rejection, the first to swap the document wins; the
-other is told so with a 409, and both stand in the log.
+other is told so with a 409. Both deeds stand in the log, since each was logged before it could take
+effect; the one that took none is followed by an `attempt.failed` with the finding `decided-meanwhile`.
 """
 
 from __future__ import annotations
@@ -208,7 +209,8 @@ async def moved(docket: Docket, filed: Filed, to: Disclosure) -> Filed:
     try:
         return await docket.move(filed, to)
     except Conflict:
-        raise Problem(Kind.STATE, "somebody else has decided meanwhile") from None
+        members = {"code": "decided-meanwhile"}  # what the loser's second entry says
+        raise Problem(Kind.STATE, "somebody else has decided meanwhile", members=members) from None
 
 
 def wrong_state(state: Disclosure, wanted: str) -> Problem:

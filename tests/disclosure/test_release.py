@@ -123,6 +123,10 @@ async def test_two_approvals_racing_a_rejection_end_in_one_state(desk: Gateway) 
     events = [entry.event for entry in await desk.log() if entry.disclosure == disclosure]
     assert await status(desk, disclosure) == ("Rejected" if rejected else "Disclosed")
     assert events.count(Event.DISCLOSURE_RELEASED) == (0 if rejected else 1)
+    # Whoever had been logged, and then came second, has that said in a second entry.
+    deeds = events.count(Event.DISCLOSURE_APPROVED) + events.count(Event.DISCLOSURE_REJECTED)
+    late = [entry for entry in await desk.log() if entry.findings == ("decided-meanwhile",)]
+    assert [entry.event for entry in late] == [Event.ATTEMPT_FAILED] * (deeds - 1)
 
 
 @pytest.mark.asyncio(loop_scope="module")

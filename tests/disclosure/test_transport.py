@@ -242,6 +242,35 @@ async def test_a_head_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatc
         await runner.cleanup()
 
 
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"nonsense\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nX y\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+    ],
+    ids=["no request line", "no such version", "no field", "no length", "tls"],
+)
+async def test_what_is_no_http_is_answered_with_a_problem_that_names_no_version(octets: bytes) -> None:
+    runner = make_runner(web.Application())
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        reader, writer = await asyncio.open_connection(*runner.addresses[0][:2])
+        writer.write(octets)
+        head, _, body = (await asyncio.wait_for(reader.read(), 5)).partition(b"\r\n\r\n")
+        writer.close()
+    finally:
+        await runner.cleanup()
+    assert head.startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 ")), head
+    fields = {line.partition(b":")[0].lower(): line.partition(b": ")[2] for line in head.split(b"\r\n")[1:]}
+    assert fields[b"content-type"] == b"application/problem+json"
+    assert fields[b"server"] == b"situs"
+    assert json.loads(body)["type"] == "https://situs.example/problems/malformed-request"
+
+
 async def test_a_rate_fills_up_again() -> None:
     now = [0.0]
     rate = RateLimit(2, lambda: now[0])
