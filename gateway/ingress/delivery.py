@@ -19,7 +19,7 @@ import structlog
 
 from gateway.ingress import trace
 from gateway.ingress.reception import Reception
-from gateway.ingress.replies import Reply, for_error
+from gateway.ingress.replies import CHECK_UNREACHABLE, Reply, for_error
 from gateway.ingress.screening import Held
 from gateway.ingress.trace import Arrival
 from gateway.ingress.unacknowledged import delivery_key
@@ -93,7 +93,11 @@ class Delivery:
             self.sent_sha256 = await asyncio.to_thread(_digest, content)
         if self.reception.check is not None:
             mailboxes = tuple(each.mailbox for each in self.recipients)
-            verdict = await self.reception.check.look(self.arrival, mailboxes, content)
+            try:
+                async with asyncio.timeout_at(until):
+                    verdict = await self.reception.check.look(self.arrival, mailboxes, content)
+            except TimeoutError:  # a check may be given more time than there is to store
+                return (CHECK_UNREACHABLE,) * len(self.recipients)
             if isinstance(verdict, Held):
                 return (verdict.reply,) * len(self.recipients)
             content = verdict.content

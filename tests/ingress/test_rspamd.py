@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from aiohttp import web
 
 from gateway.ingress.limits import RspamdSettings, WhenUnreachable
 from gateway.ingress.rspamd import Rspamd, without_forged
-from tests.ingress.conftest import House, OpenDoor
+from tests.ingress.conftest import SMALL, House, OpenDoor
 from tests.ingress.postfix import free_port
 from tests.ingress.posts import without_trace
 from tests.peers import require
@@ -185,6 +185,20 @@ async def test_an_rspamd_that_cannot_be_asked(
     else:
         assert reply.startswith("250-2.6.0")
         assert without_trace(house.post.copies[0].content) == b"Subject: x\r\n\r\nhello\r\n"
+
+
+async def test_a_check_that_may_take_longer_than_storing_does_not(
+    rspamd: StandIn, open_door: OpenDoor
+) -> None:
+    """The store timeout is from the end of a message: a graceful stop counts on it."""
+    rspamd.seconds = 1.0
+    async with aiohttp.ClientSession() as client:
+        settings = RspamdSettings(rspamd.url, timeout=30.0, unreachable=WhenUnreachable.ACCEPT)
+        check = Rspamd(settings, "mx.example.ie", client)
+        house = await open_door(check=check, limits=replace(SMALL, store_timeout=0.3))
+        reply = await deliver(house, b"Subject: x\r\n\r\nhello\r\n")
+    assert reply.startswith("451 4.7.1 ")
+    assert not house.post.copies
 
 
 GTUBE = b"XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
