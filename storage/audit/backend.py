@@ -26,8 +26,9 @@ STAGING_PREFIX: Final = "staging/"
 class LogBackend(Protocol):
     """The operations of `storage.objects.Bucket` that the log uses, with its errors."""
 
-    async def put_if_absent(self, key: str, body: bytes) -> ETag:
-        """Write an object once. Raises AlreadyExists."""
+    async def put_if_absent(self, key: str, body: bytes, *, fresh_key: bool = False) -> ETag:
+        """Write an object once. Raises AlreadyExists. `fresh_key` promises that no other call has written
+        or is writing this key, which spares the engine from looking."""
 
     async def compare_and_swap(self, key: str, body: bytes, expected: ETag | None) -> ETag:
         """Replace the object with the tag `expected`; None: create it. Raises Conflict."""

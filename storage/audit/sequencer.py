@@ -181,9 +181,11 @@ class Sequencer:
 
     async def _commit(self, batch: Sequence[_Waiting]) -> None:
         retry = pauses()
+        first = True
         while batch := [waiting for waiting in batch if not waiting.index.done()]:
             try:
-                attempt = await self._stage([waiting.data for waiting in batch])
+                staged_before, first = not first, False
+                attempt = await self._stage([waiting.data for waiting in batch], again=staged_before)
                 committed = await self._swap(attempt)
             except (Corrupt, Forbidden, Rejected) as error:
                 # Not a matter of trying again: the bucket contradicts us, or will not have us.
@@ -204,13 +206,15 @@ class Sequencer:
             # Another process was faster. Full jitter, so that several do not keep in step.
             await asyncio.sleep(random.uniform(0, next(retry)))  # noqa: S311
 
-    async def _stage(self, entries: Sequence[bytes]) -> _Attempt:
-        """Step 1, and the wait for step 3 of the batch before."""
+    async def _stage(self, entries: Sequence[bytes], *, again: bool) -> _Attempt:
+        """Step 1, and the wait for step 3 of the batch before. `again`: it may be staged already."""
         base = await self.head()
         edge, tiles = base.edge.grow(entries)
         checkpoint = Checkpoint(self._signer.name, edge.size, edge.root())
         batch = Batch(base.checkpoint.size, tuple(entries))
-        await self._put_once(staging_key(edge.size, checkpoint.root), batch.encode())
+        # Every entry carries its own random id, so that nobody else comes to this root; a first write
+        # that lands late finds its own octets there.
+        await self._put_once(staging_key(edge.size, checkpoint.root), batch.encode(), fresh_key=not again)
         await self.settled()
         note = sign_checkpoint(checkpoint, self._signer)
         return _Attempt(base, checkpoint, note, edge, tiles, entries[0])
@@ -279,10 +283,10 @@ class Sequencer:
         for failure in sorted(failures, key=lambda f: isinstance(f, StorageError)):
             raise failure  # a fault of ours before the store's
 
-    async def _put_once(self, key: str, body: bytes) -> None:
+    async def _put_once(self, key: str, body: bytes, *, fresh_key: bool = False) -> None:
         """Write what follows from the entries. Raises Corrupt if something else is there."""
         try:
-            await self._backend.put_if_absent(key, body)
+            await self._backend.put_if_absent(key, body, fresh_key=fresh_key)
         except AlreadyExists:
             if (await self._backend.get(key)).body != body:
                 raise Corrupt(key, "it is not what the committed entries make") from None

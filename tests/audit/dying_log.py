@@ -33,9 +33,9 @@ class DyingBackend:
         self._moment: Final = moment
         self._writes = 0
 
-    async def put_if_absent(self, key: str, body: bytes) -> ETag:
+    async def put_if_absent(self, key: str, body: bytes, *, fresh_key: bool = False) -> ETag:
         with self._write():
-            return await self._bucket.put_if_absent(key, body)
+            return await self._bucket.put_if_absent(key, body, fresh_key=fresh_key)
 
     async def compare_and_swap(self, key: str, body: bytes, expected: ETag | None) -> ETag:
         with self._write():
