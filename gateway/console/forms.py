@@ -57,9 +57,17 @@ def _same_origin(request: web.Request) -> None:
     if site is not None:
         ours = site == "same-origin"
     else:
-        ours = urlsplit(request.headers.get("Origin", "")).netloc == request.host
+        ours = _host(request.headers.get("Origin", "")) == request.host
     if not ours:
         raise Problem(Kind.CROSS_SITE)
+
+
+def _host(origin: str) -> str | None:
+    """Host and port of an origin, None for `null` and for what is no origin (RFC 6454 7)."""
+    try:
+        return urlsplit(origin).netloc or None
+    except ValueError:
+        return None
 
 
 def understood(model: type[_Model], values: Mapping[str, object]) -> _Model:

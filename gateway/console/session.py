@@ -15,7 +15,7 @@ import json
 import os
 import secrets
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, final
 
@@ -41,8 +41,8 @@ class Session:
     """`csrf` stands in every form of this session, and nowhere else."""
 
     id: str
-    token: str
-    csrf: str
+    token: str = field(repr=False)
+    csrf: str = field(repr=False)
     ends: datetime
 
 

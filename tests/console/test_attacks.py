@@ -42,6 +42,7 @@ async def _digest(desk: Gateway, disclosure: str) -> str:
         pytest.param({"Sec-Fetch-Site": "same-site"}, True, id="a-neighbour"),
         pytest.param({"Origin": "https://evil.example"}, True, id="an-old-browser-at-another-site"),
         pytest.param({"Origin": "null"}, True, id="a-sandbox"),
+        pytest.param({"Origin": "http://["}, True, id="a-broken-origin"),
         pytest.param({}, True, id="no-word-of-where-from"),
         pytest.param(SAME, False, id="without-the-secret"),
     ],
