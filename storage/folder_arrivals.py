@@ -228,8 +228,12 @@ def message_of(listed: Listed) -> MessageId:
 
 def delivery_of(record: TrafficRecord) -> str | None:
     """The same for a delivery that is sent again, since the answer to the first was lost or said "later":
-    same envelope, same octets. None for what no client has sent."""
-    if record.sent_sha256 is None:
+    same envelope, same octets. None for what no client has sent.
+
+    None, too, without a Message-ID. Two sendings of the same few words are two messages to whoever wrote
+    them; a Message-ID says that they are one (RFC 5322 3.6.4), and every mail server gives its mail one.
+    """
+    if record.sent_sha256 is None or not record.message_id:
         return None
     parts = "\0".join((record.sender, record.recipient, record.sent_sha256))
     return base64.b64encode(hashlib.sha256(parts.encode("utf-8", "replace")).digest()[:15]).decode()

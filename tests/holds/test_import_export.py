@@ -168,8 +168,12 @@ async def test_a_delivery_that_was_sent_again_is_exported_once(shared_region: Re
         return Envelope("b@example.ie", str(AOIFE), "192.0.2.1", "mx", THEN, "ESMTP", sent)
 
     async with ward(shared_region) as it:
-        first = await append(it.store, it.located, envelope("a" * 64), b"Received: 1\r\n\r\nx\r\n")
-        await append(it.store, it.located, envelope("a" * 64), b"Received: 2\r\n\r\nx\r\n")
+        first = await append(
+            it.store, it.located, envelope("a" * 64), b"Received: 1\r\nMessage-ID: <1@x>\r\n\r\nx\r\n"
+        )
+        await append(
+            it.store, it.located, envelope("a" * 64), b"Received: 2\r\nMessage-ID: <1@x>\r\n\r\nx\r\n"
+        )
         other = await append(it.store, it.located, envelope("b" * 64), b"Received: 3\r\n\r\ny\r\n")
         found = [one.message async for one in owners_mail(it.store, it.located)]
         assert found == [first, other]

@@ -201,14 +201,18 @@ async def test_a_delivery_that_is_sent_again_is_one_message(it: Ward) -> None:
         when = NOW - timedelta(hours=1) + timedelta(seconds=second)
         return Envelope("b@example.ie", str(AOIFE), "192.0.2.1", "mx", when, "ESMTP", sent)
 
-    first = await append(it.store, it.located, envelope(0, "a" * 64), b"Received: 1\r\n" + MAIL)
-    again = await append(it.store, it.located, envelope(1, "a" * 64), b"Received: 2\r\n" + MAIL)
-    await append(it.store, it.located, envelope(2, "b" * 64), MAIL)
+    named = b"Message-ID: <1@example.ie>\r\n" + MAIL
+    first = await append(it.store, it.located, envelope(0, "a" * 64), b"Received: 1\r\n" + named)
+    again = await append(it.store, it.located, envelope(1, "a" * 64), b"Received: 2\r\n" + named)
+    await append(it.store, it.located, envelope(2, "b" * 64), named)
+    # Without a Message-ID, the same words sent twice are two messages.
+    for second in (3, 4):
+        await append(it.store, it.located, envelope(second, "c" * 64), MAIL)
     folder, view = await inbox_of(it)
-    assert view.count == 2
-    later = await append(it.store, it.located, envelope(600, "a" * 64), b"Received: 3\r\n" + MAIL)
+    assert view.count == 4
+    later = await append(it.store, it.located, envelope(600, "a" * 64), b"Received: 3\r\n" + named)
     view = await folder.refresh()
-    assert (view.count, (await folder.entries(view, [1]))[0].message) == (2, first)
+    assert (view.count, (await folder.entries(view, [1]))[0].message) == (4, first)
     assert {one async for one in hidden(it.store.mail, it.account)} == {again, later}
 
 
