@@ -18,12 +18,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, final
 
+from storage.errors import StorageError
 from storage.flags import Flags, put_flags
 from storage.folder_arrivals import header_block
 from storage.folder_documents import Arrived, Leaving
@@ -147,8 +148,12 @@ class Filing:
         """Steps 2 and 3."""
         entries = await source.entries(leaving.uids)
         headers = await source.headers(leaving.uids)
+        # Headers that are gone by now were let go by another session, which has ended this move: the
+        # target knows its name then.
         arrivals = [
-            Arrival(one.message, one.flags, one.size, one.internal_date, headers[one.uid]) for one in entries
+            Arrival(one.message, one.flags, one.size, one.internal_date, headers[one.uid])
+            for one in entries
+            if one.uid in headers
         ]
         now = self._vault.clock()
 
@@ -206,7 +211,10 @@ class Filing:
         except NoSuchFolder:
             await self._take_back([one.message for one in arrivals])
             raise
-        await self._intake.remember([one.message for one in arrivals])
+        # They are in the folder. What is remembered here only spares the next look at INBOX some work: the
+        # command has succeeded, and a copy that the folder names must not be taken back.
+        with suppress(StorageError):
+            await self._intake.remember([one.message for one in arrivals])
         return uids
 
     async def _take_back(self, messages: Sequence[MessageId]) -> None:

@@ -114,7 +114,7 @@ class Names:
             await self._vault.compare_and_swap(self._key, _write(roster), None)
         except Conflict:  # another session was first: its folders are the account's
             for named in roster.folders.values():
-                await self._vault.discard(f"{self._vault.prefix}{named.id}/head")
+                await self._vault.let_go(f"{self._vault.prefix}{named.id}/head")
         return (await self._read())[0]
 
     async def list(self) -> tuple[FolderName, ...]:
@@ -270,7 +270,7 @@ class Names:
         known = {named.id for named in before.folders.values()}
         for named in made.folders.values():
             if named.id not in known:
-                await self._vault.discard(f"{self._vault.prefix}{named.id}/head")
+                await self._vault.let_go(f"{self._vault.prefix}{named.id}/head")
 
     async def _read(self) -> tuple[Roster, ETag]:
         blob = await self._vault.get(self._key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,6 +16,7 @@ from storage.folder_types import INBOX, FolderName
 
 _MOST_PATTERNS: Final = 100
 _LONGEST_PATTERN: Final = 1_000
+_RUNS: Final = re.compile(r"([*%])\1+")
 
 
 class Selection(StrEnum):
@@ -53,7 +55,7 @@ def list_(scanner: Scanner) -> Listing:
     if scanner.skip(b"("):
         selection = _selection(scanner)
         scanner.space()
-    reference = scanner.mailbox()
+    reference = _reference(scanner)
     scanner.space()
     patterns = _patterns(scanner)
     returns, status = _returns(scanner) if scanner.skip(b" RETURN (") else (frozenset[Return](), ())
@@ -64,7 +66,7 @@ def list_(scanner: Scanner) -> Listing:
 def lsub(scanner: Scanner) -> Listing:
     """RFC 3501 6.3.9. Raises BadCommand."""
     scanner.space()
-    reference = scanner.mailbox()
+    reference = _reference(scanner)
     scanner.space()
     pattern = _pattern(scanner)
     scanner.end()
@@ -96,6 +98,13 @@ def _patterns(scanner: Scanner) -> tuple[str, ...]:
         if len(patterns) > _MOST_PATTERNS:
             raise BadCommand(f"LIST takes {_MOST_PATTERNS} patterns at most here")
     return tuple(patterns)
+
+
+def _reference(scanner: Scanner) -> str:
+    reference = scanner.mailbox()
+    if len(reference) > _LONGEST_PATTERN:
+        raise BadCommand(f"a reference has {_LONGEST_PATTERN} characters at most here")
+    return reference
 
 
 def _pattern(scanner: Scanner) -> str:
@@ -157,18 +166,18 @@ def listed(listing: Listing, folders: Sequence[FolderName], subscribed: Iterable
     by_name = {folder.name: folder for folder in folders}
     # RFC 5258 3.1: a subscribed name is listed even where its mailbox is gone.
     names = [*by_name, *sorted(subscriptions - by_name.keys())] if asked else list(by_name)
+    parents, leading = _superiors(by_name), _superiors(subscriptions.intersection(names))
     found: list[Listed] = []
     for name in names:
         if not matches(name):
             continue
         folder = by_name.get(name)
-        below = any(other.startswith(name + DELIMITER) and other in subscriptions for other in names)
-        leads = Selection.RECURSIVEMATCH in listing.selection and below
+        leads = Selection.RECURSIVEMATCH in listing.selection and name in leading
         chosen = not asked or name in subscriptions
         if Selection.SPECIAL_USE in listing.selection and (folder is None or folder.special_use is None):
             chosen = False
         if chosen or leads:
-            attributes = _attributes(name, folder, by_name)
+            attributes = _attributes(folder, has_children=name in parents)
             if name in subscriptions and (asked or Return.SUBSCRIBED in listing.returns):
                 attributes.append("\\Subscribed")
             found.append(Listed(name, tuple(attributes), child_info=leads))
@@ -193,11 +202,15 @@ def listed_subscriptions(listing: Listing, subscribed: Iterable[str]) -> list[Li
     return list(found.values())
 
 
-def _attributes(name: str, folder: FolderName | None, by_name: dict[str, FolderName]) -> list[str]:
+def _superiors(names: Iterable[str]) -> frozenset[str]:
+    """The names that others stand below."""
+    return frozenset(name[:end] for name in names for end, letter in enumerate(name) if letter == DELIMITER)
+
+
+def _attributes(folder: FolderName | None, *, has_children: bool) -> list[str]:
     if folder is None:
         return ["\\NonExistent"]  # RFC 5258 3
     attributes = [] if folder.selectable else ["\\Noselect"]
-    has_children = any(other.startswith(name + DELIMITER) for other in by_name)
     attributes.append("\\HasChildren" if has_children else "\\HasNoChildren")  # RFC 3348 3
     if folder.special_use is not None:
         attributes.append(folder.special_use)
@@ -215,7 +228,14 @@ def _matches(pattern: str, name: str) -> bool:
         if letter == "*":
             places = set(range(min(places), len(name) + 1))
         elif letter == "%":
-            places = {reached for place in places for reached in _up_to_delimiter(name, place)}
+            reached: set[int] = set()
+            end = -1
+            for place in sorted(places):
+                if place > end:  # else this level was gone through from a place before
+                    level = _up_to_delimiter(name, place)
+                    reached.update(level)
+                    end = level[-1]
+            places = reached
         else:
             places = {place + 1 for place in places if name[place : place + 1] == letter}
         if not places:
@@ -230,7 +250,8 @@ def _up_to_delimiter(name: str, place: int) -> range:
 
 def _matcher(listing: Listing) -> Callable[[str], bool]:
     # RFC 3501 6.3.8: how a reference is combined is the server's affair; here it is what stands before.
-    patterns = [listing.reference + pattern for pattern in listing.patterns]
+    # Runs of a wildcard say no more than one of it.
+    patterns = [_RUNS.sub(r"\1", listing.reference + pattern) for pattern in listing.patterns]
 
     def matches(name: str) -> bool:
         return any(

@@ -130,6 +130,9 @@ class Opened:
         except NoSuchFolder:
             raise Ended(say.MAILBOX_GONE) from None
         old, talk = self.view, self._conversation
+        # Before anything is told: what fails here is looked for again, and nothing is missed.
+        risen = new.highest_modseq > old.highest_modseq
+        changed = await self.folder.changed(new, old.highest_modseq) if risen else ()
         gone = old.uids.minus(new.uids)
         # From the last to the first: the numbers of those before stay what they were.
         for uid in reversed(tuple(gone)):
@@ -142,11 +145,11 @@ class Opened:
         self._refreshed = _now()
         if new.count > old.count - len(gone):
             talk.say(b"* %d EXISTS\r\n* %d RECENT\r\n" % (new.count, len(self._recent)))
-        if new.highest_modseq > old.highest_modseq:
-            for entry in await self.folder.changed(new, old.highest_modseq):
-                if entry.uid in old.uids and told.get(entry.uid) != entry.modseq:
-                    self.tell_flags(entry)
-                    await talk.flow()
+        for entry in changed:
+            if entry.uid in old.uids and told.get(entry.uid) != entry.modseq:
+                self.tell_flags(entry)
+                await talk.flow()
+        if risen:
             self._told = {}
 
     async def _first_unseen(self) -> int | None:

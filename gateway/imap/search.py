@@ -7,6 +7,7 @@ content is never fetched.
 
 from __future__ import annotations
 
+import codecs
 import email.utils
 import re
 from collections.abc import Iterator
@@ -38,6 +39,11 @@ from gateway.imap.structure import Part, field_value, header_end, header_fields,
 from gateway.imap.transfer_encoding import decoded
 from storage.folder_types import Entry
 
+# Codecs of Python's that no mail is written in. A mail may name what it likes, and punycode takes time
+# that grows with the square of the text.
+_NO_CHARSET: Final = frozenset(
+    {"punycode", "idna", "unicode_escape", "unicode-escape", "raw_unicode_escape", "raw-unicode-escape"}
+)
 _BLANKS: Final = re.compile(r"\s+")
 
 
@@ -156,11 +162,11 @@ def _date(found: Found) -> date | None:
     """The day that the Date field names, in the sender's own time zone."""
     for name, value in found.fields:
         if name == b"date":
-            parsed = email.utils.parsedate(value)
             try:
+                parsed = email.utils.parsedate(value)
                 return date(*parsed[:3]) if parsed else None
-            except ValueError:
-                return None
+            except (ValueError, OverflowError, IndexError, TypeError):
+                return None  # whatever a sender wrote there, it names no day
     return None
 
 
@@ -186,7 +192,10 @@ def _texts(content: bytes, part: Part) -> Iterator[str]:
 
 def _characters(octets: bytes, charset: bytes) -> str:
     try:
-        return octets.decode(charset.decode("ascii"))
+        codec = codecs.lookup(charset.decode("ascii")).name
+        if codec not in _NO_CHARSET:
+            return octets.decode(codec)
+        return octets.decode("utf-8", "replace")
     except (LookupError, ValueError):
         return octets.decode("utf-8", "replace")
 

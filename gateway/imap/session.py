@@ -35,6 +35,8 @@ _PARTING: Final = 2.0  # seconds that a client gets to read why the session ends
 AUTOLOGOUT: Final = 31 * 60.0
 # RFC 3501 9: tag, any ASTRING-CHAR except "+".
 _BEGINNING: Final = re.compile(rb'([^\x00-\x20\x7f-\xff(){%*"\\+]+) ([A-Za-z]+(?: [A-Za-z]+)?)')
+# RFC 3501 6.1.2, 6.4.1: to look is what these are for, and a look that fails is their answer.
+_TO_LOOK: Final = frozenset({"NOOP", "CHECK"})
 
 
 @final
@@ -180,7 +182,8 @@ class Session:
             if command is None:
                 raise Refused(say.UNKNOWN_COMMAND)
             answer = await command(arguments)
-            await self._state.after(verb)
+            if verb in _TO_LOOK:
+                await self._state.after(verb)
         except LoggedOut:
             self._conversation.tell(say.GOODBYE)
             self._answer(tag, say.ok("logged out"))
@@ -194,7 +197,21 @@ class Session:
         except Exception as error:
             _log.error("fault", session=self._conversation.record.session, error=where(error))
             return Answer(for_error(error))
+        if answer.then is None and verb not in _TO_LOOK:
+            await self._look_around(verb)
         return answer
+
+    async def _look_around(self, verb: str) -> None:
+        """What happened meanwhile is told behind a command, and does not change what came of it: a client
+        that heard NO after its APPEND would send the message again."""
+        try:
+            await self._state.after(verb)
+        except (Refused, MemoryFull, StorageError, TimeoutError) as error:
+            _log.info("look_failed", session=self._conversation.record.session, error=where(error))
+        except (Ended, Disconnected, TimedOut, Stopping):
+            raise
+        except Exception as error:
+            _log.error("fault", session=self._conversation.record.session, error=where(error))
 
     async def _go(self, state: State | None) -> None:
         if isinstance(state, Securing):
