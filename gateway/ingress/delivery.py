@@ -110,7 +110,7 @@ class Delivery:
         unacknowledged = self.reception.unacknowledged
         if unacknowledged and (stored := unacknowledged.take(self._key(recipient))) is not None:
             return stored
-        region = str(recipient.located.home.code)
+        region = recipient.located.home.code
         figures = self.reception.metrics.region(region)
         began = perf_counter()
         try:
@@ -129,7 +129,7 @@ class Delivery:
                 logging.WARNING if expected else logging.ERROR,
                 "copy not stored",
                 delivery=self.arrival.delivery,
-                region=region,
+                region=str(region),
                 error=type(error).__name__ if expected else where(error),
             )
             return reply

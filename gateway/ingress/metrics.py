@@ -10,6 +10,8 @@ from typing import Final, final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from policy.geography import RegionCode
+
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0)
 
 
@@ -27,10 +29,11 @@ class DoorFigures:
 class RegionFigures:
     """The figures of one home region."""
 
-    def __init__(self, metrics: IngressMetrics, region: str) -> None:
-        self.stored: Final = metrics.stored.labels(region)
-        self.deferred: Final = metrics.deferred.labels(region)
-        self.store_seconds: Final = metrics.store_seconds.labels(region)
+    def __init__(self, metrics: IngressMetrics, region: RegionCode) -> None:
+        code = str(region)
+        self.stored: Final = metrics.stored.labels(code)
+        self.deferred: Final = metrics.deferred.labels(code)
+        self.store_seconds: Final = metrics.store_seconds.labels(code)
 
 
 @final
@@ -80,7 +83,7 @@ class IngressMetrics:
             multiprocess_mode="livesum",
         )
         self._doors: Final[dict[str, DoorFigures]] = {}
-        self._regions: Final[dict[str, RegionFigures]] = {}
+        self._regions: Final[dict[RegionCode, RegionFigures]] = {}
 
     def door(self, name: str) -> DoorFigures:
         found = self._doors.get(name)
@@ -88,7 +91,7 @@ class IngressMetrics:
             found = self._doors[name] = DoorFigures(self, name)
         return found
 
-    def region(self, code: str) -> RegionFigures:
+    def region(self, code: RegionCode) -> RegionFigures:
         found = self._regions.get(code)
         if found is None:
             found = self._regions[code] = RegionFigures(self, code)
