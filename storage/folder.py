@@ -196,8 +196,7 @@ def checked_flag(text: str) -> str:
 
 async def _store(draft: Draft, uids: UidSet, change: FlagChange, unchanged_since: int | None) -> StoreOutcome:
     # What is on its way elsewhere goes with the flags that it had: a change here would be lost unheard.
-    leaving = UidSet.spanning(span for one in draft.head.leaving for span in one.uids.ranges)
-    entries = await draft.entries(uids.minus(leaving))
+    entries = await draft.entries(uids.minus(draft.head.moving))
     modified = [
         entry.uid for entry in entries if unchanged_since is not None and entry.modseq > unchanged_since
     ]

@@ -110,6 +110,11 @@ class Head:
         ranges = [span for segment in self.segments for span in segment.uids.ranges]
         return UidSet.spanning([*ranges, *UidSet.of(entry.uid for entry in self.tail).ranges])
 
+    @property
+    def moving(self) -> UidSet:
+        """Those that are on their way to another folder: not here any more to be changed or deleted."""
+        return UidSet.spanning(span for one in self.leaving for span in one.uids.ranges)
+
 
 def write_head(head: Head) -> bytes:
     flags = _FlagTable()

@@ -44,9 +44,7 @@ class Expunging:
         while True:
 
             async def take_out(draft: Draft) -> list[Entry]:
-                # What somebody is moving to another folder at this moment is not here to be deleted.
-                moving = UidSet.spanning(span for one in draft.head.leaving for span in one.uids.ranges)
-                meant = draft.head.deleted.minus(moving)
+                meant = draft.head.deleted.minus(draft.head.moving)
                 if uids is not None:
                     meant = meant.both(uids)
                 entries = await draft.entries(UidSet.of(meant[:_CHUNK]))

@@ -122,8 +122,7 @@ class Filing:
         name = fresh_name()
 
         async def announce(draft: Draft) -> UidSet:
-            elsewhere = UidSet.spanning(span for one in draft.head.leaving for span in one.uids.ranges)
-            leaves = draft.head.uids.both(uids).minus(elsewhere)
+            leaves = draft.head.uids.both(uids).minus(draft.head.moving)
             if leaves:
                 note = Leaving(name, target.id, leaves)
                 draft.head = replace(draft.head, leaving=(*draft.head.leaving, note))

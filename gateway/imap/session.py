@@ -37,6 +37,8 @@ AUTOLOGOUT: Final = 31 * 60.0
 _BEGINNING: Final = re.compile(rb'([^\x00-\x20\x7f-\xff(){%*"\\+]+) ([A-Za-z]+(?: [A-Za-z]+)?)')
 # RFC 3501 6.1.2, 6.4.1: to look is what these are for, and a look that fails is their answer.
 _TO_LOOK: Final = frozenset({"NOOP", "CHECK"})
+# What ends a session, whatever it was doing.
+_ENDS: Final = (Ended, Disconnected, TimedOut, Stopping)
 
 
 @final
@@ -151,12 +153,11 @@ class Session:
     async def _obey(self, command: RawCommand) -> None:
         found = _BEGINNING.match(command.text)
         if found is None:
-            return self._answer(_tag(command.text), say.NO_TAG)
+            self._answer(_tag(command.text), say.NO_TAG)
+            return
         tag, verb, arguments = self._parts(found, command)
         began = perf_counter()
         answer = await self._do(tag, verb, arguments)
-        if answer is None:
-            return None
         metrics = self._commons.metrics
         name = verb if self._state.command(verb) is not None else "none"
         self._answer(tag, answer.status)
@@ -164,7 +165,6 @@ class Session:
         metrics.seconds.labels(name).observe(perf_counter() - began)
         self._conversation.record.commands[name] += 1
         await self._go(answer.then)
-        return None
 
     def _parts(self, found: re.Match[bytes], command: RawCommand) -> tuple[str, str, Scanner]:
         """Tag, verb and what follows it. `UID FETCH` is one verb of two words."""
@@ -174,8 +174,8 @@ class Session:
         end = found.start(2) + len(verb)
         return tag, verb, Scanner(RawCommand(command.text[end:], command.literals))
 
-    async def _do(self, tag: str, verb: str, arguments: Scanner) -> Answer | None:
-        """What a command comes to. None for LOGOUT, which ends in its own way."""
+    async def _do(self, tag: str, verb: str, arguments: Scanner) -> Answer:
+        """What a command comes to. LOGOUT, which ends in its own way, raises LoggedOut."""
         try:
             await self._state.before()
             command = self._state.command(verb)
@@ -188,15 +188,10 @@ class Session:
             self._conversation.tell(say.GOODBYE)
             self._answer(tag, say.ok("logged out"))
             raise
-        except (Refused, BadCommand, MemoryFull, StorageError, TimeoutError) as error:
-            return Answer(for_error(error))
-        except Garbled as garbled:
-            return Answer(garbled.status)
-        except (Ended, Disconnected, TimedOut, Stopping):
+        except _ENDS:
             raise
         except Exception as error:
-            _log.error("fault", session=self._conversation.record.session, error=where(error))
-            return Answer(for_error(error))
+            return Answer(self._reply_to(error))
         if answer.then is None and verb not in _TO_LOOK:
             await self._look_around(verb)
         return answer
@@ -206,12 +201,19 @@ class Session:
         that heard NO after its APPEND would send the message again."""
         try:
             await self._state.after(verb)
-        except (Refused, MemoryFull, StorageError, TimeoutError) as error:
-            _log.info("look_failed", session=self._conversation.record.session, error=where(error))
-        except (Ended, Disconnected, TimedOut, Stopping):
+        except _ENDS:
             raise
         except Exception as error:
+            status = self._reply_to(error)
+            _log.info("look_failed", session=self._conversation.record.session, reply=status.code)
+
+    def _reply_to(self, error: Exception) -> Status:
+        """The reply to what went wrong; a fault of ours stands in the log as one."""
+        if isinstance(error, Garbled):
+            return error.status
+        if not isinstance(error, Refused | BadCommand | MemoryFull | StorageError | TimeoutError):
             _log.error("fault", session=self._conversation.record.session, error=where(error))
+        return for_error(error)
 
     async def _go(self, state: State | None) -> None:
         if isinstance(state, Securing):
