@@ -77,11 +77,15 @@ async def test_every_page_of_a_hold_and_two_people_end_it(chromium: Browser, des
 
 
 async def test_the_audit_log_is_searched_and_an_entry_proven(chromium: Browser, desk: Gateway) -> None:
+    hold = {"address": "aoife@example.ie", "basis": {"litigation": "a claim was announced"}, "matter": "Log"}
+    assert (await desk.ask("POST", "/v1/holds", "cora", json=hold)).status == 201
+    # Another test may have placed one in the same house: which tests share a house, chance decides.
+    placed = [each.event for each in await desk.log()].count(Event.HOLD_PLACED)
     async with looking(chromium, desk, "audrey") as page:
         await page.get_by_role("link", name="Audit log").click()
         await page.get_by_role("link", name=str(IRELAND.code)).click()
         await page.get_by_label("Event").select_option("hold.placed")
-        await expect(page.get_by_text("1 of ")).to_be_visible()
+        await expect(page.get_by_text(re.compile(rf"\b{placed} of "))).to_be_visible()
         await _seen(page, "audit")
         await page.get_by_role("table").get_by_role("link").first.click()
         await expect(page.get_by_text("Proven.")).to_be_visible()
