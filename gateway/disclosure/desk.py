@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Final, final
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Final, TypeVar, final
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
@@ -24,6 +24,8 @@ from storage.errors import NotFound, Unavailable
 from storage.holds import HoldRegister
 from storage.operators import OperatorRegister
 from storage.versions import Versions
+
+_T = TypeVar("_T")
 
 
 @final
@@ -86,20 +88,30 @@ class Desk:
             disclosure = DisclosureId.parse(text)
         except ValueError:
             raise Problem(Kind.NOT_FOUND) from None
-        silent: Unavailable | None = None
-        for region, docket in self.dockets.items():
-            try:
-                return region, await docket.get(disclosure)
-            except NotFound:
-                continue
-            except Unavailable as error:
-                silent = error
-        if silent is not None:
-            raise silent
-        raise Problem(Kind.NOT_FOUND)
+        return await in_one_of(self.dockets, lambda region: self.dockets[region].get(disclosure))
 
 
 DESK: Final = web.AppKey("desk", Desk)
+
+
+async def in_one_of(
+    regions: Iterable[RegionCode], read: Callable[[RegionCode], Awaitable[_T]]
+) -> tuple[RegionCode, _T]:
+    """What the first of the regions that has it gives to `read`.
+
+    Raises Problem 404 where none has it, and Unavailable where one that is silent might.
+    """
+    silent: Unavailable | None = None
+    for region in regions:
+        try:
+            return region, await read(region)
+        except NotFound:
+            continue
+        except Unavailable as error:
+            silent = error
+    if silent is not None:
+        raise silent
+    raise Problem(Kind.NOT_FOUND)
 
 
 async def admitted(request: web.Request, attempt: Attempt) -> None:

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from gateway.disclosure import order_models
 from gateway.disclosure.attempt import Attempt
-from gateway.disclosure.desk import DESK, Desk, admitted
+from gateway.disclosure.desk import DESK, Desk, admitted, in_one_of
 from gateway.disclosure.docket import Claimed
 from gateway.disclosure.lifecycle import Disclosure
 from gateway.disclosure.models import Finding
@@ -27,7 +27,7 @@ from policy.assessment import FindingCode
 from policy.clearance import NotCleared, Role
 from policy.geography import RegionCode
 from storage.audit.entry import Event
-from storage.errors import NotFound, Unavailable
+from storage.errors import NotFound
 
 _ID: Final = re.compile(r"[0-9a-f]{64}\Z")
 # Whoever brings orders, decides on them or checks on both.
@@ -127,17 +127,7 @@ async def _find(desk: Desk, regions: tuple[RegionCode, ...], text: str) -> tuple
     """Raises Problem 404: also for an order of a region that the asker is not cleared for."""
     if not _ID.match(text):
         raise Problem(Kind.NOT_FOUND)
-    silent: Unavailable | None = None
-    for region in regions:
-        try:
-            return region, await desk.dockets[region].claimed(text)
-        except NotFound:
-            continue
-        except Unavailable as error:
-            silent = error
-    if silent is not None:
-        raise silent
-    raise Problem(Kind.NOT_FOUND)
+    return await in_one_of(regions, lambda region: desk.dockets[region].claimed(text))
 
 
 async def _disclosures(desk: Desk, region: RegionCode, claimed: Claimed) -> list[Disclosure]:
