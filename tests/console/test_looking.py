@@ -145,6 +145,8 @@ async def test_the_asker_sees_no_button_and_the_matter_filter_follows_without_a_
     chromium: Browser, desk: Gateway
 ) -> None:
     asked = (await desk.present(order(jti="MINE-1", matter="mine alone"))).json["id"]
+    # Without another one the table is the same before the filter, and the page would be left under way.
+    await desk.present(order(jti="OTHER-1", matter="another"))
     async with looking(chromium, desk, "ina") as page:
         await page.evaluate("window.here = true")
         await page.get_by_role("textbox", name="Matter").fill("mine alone")
