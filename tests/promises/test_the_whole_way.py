@@ -228,7 +228,12 @@ def test_a_package_holds_exactly_the_messages_of_the_timespan(card: Card, tmp_pa
     def send(text: bytes) -> datetime:
         with connect(card) as client:
             client.sendmail(SENDER, [target], b"Subject: x\r\n\r\n" + text + b"\r\n")
-        return datetime.now(UTC)
+        # When mail came in is kept to the millisecond: the next one has to begin before the next mail.
+        now = datetime.now(UTC)
+        tick = now.replace(microsecond=now.microsecond // 1000 * 1000) + timedelta(milliseconds=1)
+        while datetime.now(UTC) < tick:
+            pass
+        return tick
 
     after_first = send(b"first")
     after_second = send(b"second")
