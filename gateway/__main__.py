@@ -1,5 +1,5 @@
 """`python -m gateway` is `situs`, for where the console script is not on the path."""
 
-from gateway.cli import main
+from gateway.cli import console
 
-main()
+console()

@@ -67,6 +67,15 @@ def connect(card: Card) -> smtplib.SMTP:
     return smtplib.SMTP(host, int(port), timeout=60)
 
 
+def next_millisecond() -> datetime:
+    """Waits for it: when mail came in is kept to the millisecond, and this lies between two mails."""
+    now = datetime.now(UTC)
+    tick = now.replace(microsecond=now.microsecond // 1000 * 1000) + timedelta(milliseconds=1)
+    while datetime.now(UTC) < tick:
+        pass
+    return tick
+
+
 def ask(card: Card, path: str, token: str, body: object = None) -> tuple[int, bytes]:
     """A GET, or a POST where there is a body."""
     request = urllib.request.Request(
@@ -188,7 +197,7 @@ def test_what_is_refused_is_not_stored(card: Card, name: str) -> None:
 def test_each_mail_of_the_corpus_comes_back_octet_for_octet(card: Card, tmp_path: Path) -> None:
     """Sent by a real client, sealed, disclosed to the Irish court, decrypted with its own openssl."""
     target, sent = card.home(IRELAND).address, []
-    start = datetime.now(UTC)
+    start = next_millisecond()
     with connect(card) as client:
         client.ehlo("elsewhere.example")
         for mail in corpus():
@@ -204,10 +213,7 @@ def test_each_mail_of_the_corpus_comes_back_octet_for_octet(card: Card, tmp_path
             client.send(b".\r\n")
             assert client.getreply()[0] == 250, mail.name
             sent.append(mail)
-    span = {
-        "start": (start - timedelta(seconds=1)).isoformat(),
-        "end": (datetime.now(UTC) + timedelta(seconds=1)).isoformat(),
-    }
+    span = {"start": start.isoformat(), "end": next_millisecond().isoformat()}
     judge = card.authority("IE", "judge")
     order = make_order(judge, "ie.production-order", target, timespan=span, categories=["content"])
     messages = list(disclosed(card, order, IRELAND, judge, tmp_path).values())
@@ -228,12 +234,7 @@ def test_a_package_holds_exactly_the_messages_of_the_timespan(card: Card, tmp_pa
     def send(text: bytes) -> datetime:
         with connect(card) as client:
             client.sendmail(SENDER, [target], b"Subject: x\r\n\r\n" + text + b"\r\n")
-        # When mail came in is kept to the millisecond: the next one has to begin before the next mail.
-        now = datetime.now(UTC)
-        tick = now.replace(microsecond=now.microsecond // 1000 * 1000) + timedelta(milliseconds=1)
-        while datetime.now(UTC) < tick:
-            pass
-        return tick
+        return next_millisecond()
 
     after_first = send(b"first")
     after_second = send(b"second")
