@@ -27,6 +27,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, final
 
@@ -110,7 +111,8 @@ class Sequencer:
         self._head: Head | None = None  # the newest head known; another process may be ahead
         self._writing: asyncio.Task[None] | None = None
         self._running: asyncio.Task[None] | None = None
-        self._crowded = False
+        self._company = 1  # entries in the last batch
+        self._complete: Final = asyncio.Event()  # as many wait again
         self._trouble: StorageError | None = None
 
     def start(self) -> None:
@@ -143,6 +145,8 @@ class Sequencer:
         waiting.index.add_done_callback(lambda _: timer.cancel())
         self._queue.append(waiting)
         self._arrived.set()
+        if len(self._queue) >= self._company:
+            self._complete.set()
         return waiting.index
 
     async def head(self, *, fresh: bool = False) -> Head:
@@ -169,15 +173,22 @@ class Sequencer:
             batch = [self._queue.popleft() for _ in range(min(BATCH_LIMIT, len(self._queue)))]
             if not self._queue:
                 self._arrived.clear()
-            self._crowded = len(batch) > 1
+            self._company = len(batch)
             await self._commit(batch)
 
     async def _gather(self) -> None:
         """Let the callers that the last commit released come back into this batch.
 
-        A lone caller never waits: lingering pays only where several were seen at once.
+        They are waited for until as many are here as then, for `linger` seconds at most: a lone
+        caller never waits.
         """
-        await asyncio.sleep(self._linger if self._crowded else 0)
+        self._complete.clear()
+        if len(self._queue) >= self._company:
+            await asyncio.sleep(0)
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._linger):
+                await self._complete.wait()
 
     async def _commit(self, batch: Sequence[_Waiting]) -> None:
         retry = pauses()
