@@ -178,7 +178,7 @@ async def test_a_stop_ends_in_its_time_whatever_the_sessions_do(open_door: OpenD
         await asyncio.sleep(0.1)  # the door is stopping when the message ends
         await peer.send(b"x\r\n.\r\n" + b"NOOP\r\n" * 1_000)
         await stop
-        assert time.monotonic() - began < 1.6
+        assert time.monotonic() - began < 2.4, "less than both times one after the other"
         assert (await peer.line()).startswith("451 4.3.2 ")
 
 
