@@ -32,7 +32,15 @@ from storage.audit.copying import copy_log
 from storage.audit.entry import Entry, Event
 from storage.audit.log import AuditLog
 from storage.audit.merkle import ProofError
-from storage.audit.note import Checkpoint, KeyKind, NoteError, Signer, generate_signer
+from storage.audit.note import (
+    Checkpoint,
+    KeyKind,
+    Note,
+    NoteError,
+    Signer,
+    VerifierKey,
+    generate_signer,
+)
 from storage.audit.report import Report
 from storage.audit.source import BackendSource
 from storage.audit.verify import Demands
@@ -80,22 +88,25 @@ def verify(
     Exit status 1 if anything at all is wrong; each fault is named. With --dir or --url the
     --key is needed, and nothing else: not Situs, not its operator.
     """
-    if sum(map(bool, (regions, directory, url))) > 1:
+    outside = directory is not None or url is not None
+    if sum((bool(regions), directory is not None, url is not None)) > 1:
         raise UsageFault("--region, --dir and --url: one of them is expected")
-    if (directory or url) and key is None:
+    if outside and key is None:
         raise UsageFault("--key: the log's verifier key is expected with --dir and --url")
+    if quorum is not None and quorum > len(witnesses):
+        raise UsageFault(f"--quorum: {quorum} cosignatures of {len(witnesses)} witnesses cannot be had")
     demands = Demands(
-        earlier=[_read(path) for path in earlier],
-        witnesses=[verifier_key(text, "--witness") for text in witnesses],
+        earlier=[_earlier(path) for path in earlier],
+        witnesses=[_witness_key(text) for text in witnesses],
         quorum=quorum,
     )
-    log_key = verifier_key(key) if key else None
+    log_key = verifier_key(key) if key is not None else None
 
     async def run() -> list[Report]:
         async with AsyncExitStack() as stack:
-            if directory and log_key:
+            if directory is not None and log_key:
                 return [await _verify(directory_subject(directory, log_key), demands, save)]
-            if url and log_key:
+            if url is not None and log_key:
                 subject = await stack.enter_async_context(url_subject(url, log_key))
                 return [await _verify(subject, demands, save)]
             settings = configuration(config)
@@ -126,8 +137,28 @@ async def _verify(subject: Subject, demands: Demands, save: Path | None) -> Repo
         )
         report = await verify_log(subject.source, subject.key, wanted)
     if save is not None and report.ok:
-        await asyncio.to_thread(save.write_bytes, report.checkpoint)
+        try:
+            await asyncio.to_thread(save.write_bytes, report.checkpoint)
+        except OSError as error:
+            raise UsageFault(f"--save: {save}: {error.strerror or error}") from None
     return report
+
+
+def _earlier(path: Path) -> bytes:
+    """A checkpoint that somebody kept. Whose it is, and whether it is signed, the verifier finds out."""
+    raw = _read(path)
+    try:
+        Checkpoint.parse(Note.parse(raw).text)
+    except NoteError as error:
+        raise UsageFault(f"--checkpoint: {path}: {error}") from None
+    return raw
+
+
+def _witness_key(text: str) -> VerifierKey:
+    key = verifier_key(text, "--witness")
+    if key.kind is not KeyKind.COSIGNATURE:
+        raise UsageFault(f"--witness: {key.name!r} has a log's key: a cosignature key (type 4) is expected")
+    return key
 
 
 @audit.command("list")
@@ -219,11 +250,11 @@ def witness(logs: tuple[str, ...], name: str, key_file: Path, state: Path, liste
     if not host or not port.isdecimal() or int(port) > 65535:
         raise UsageFault("--listen: 'HOST:PORT' is expected, such as '127.0.0.1:8026'")
     try:
+        keys = [verifier_key(text, "--log") for text in logs]
         if key_file.exists():
             signer = Signer.load(key_file)
         else:
             signer = generate_signer(key_file, name, KeyKind.COSIGNATURE)
-        keys = [verifier_key(text, "--log") for text in logs]
         cosigner = Witness(signer, keys, Memory(state), utc_now)
     except (NoteError, OSError) as error:
         raise UsageFault(str(error)) from None

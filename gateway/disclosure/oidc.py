@@ -23,6 +23,7 @@ from policy.strict_json import parse
 from storage.errors import Unavailable
 from storage.identity import Clock
 from storage.operators import Subject
+from storage.web_answers import read_whole
 
 # Asymmetric alone: with a shared secret, or none, whoever can check a token can make one (RFC 8725 3.1).
 _ALGORITHMS: Final = ("RS256", "PS256", "ES256", "Ed25519")  # RFC 7518, RFC 9864
@@ -128,10 +129,7 @@ class Issuer:
 async def _document(session: aiohttp.ClientSession, where: str) -> dict[str, Any]:
     async with session.get(where, allow_redirects=False) as reply:
         reply.raise_for_status()
-        body = await reply.content.read(_LARGEST + 1)
-    if len(body) > _LARGEST:
-        raise ValueError(f"{where}: larger than {_LARGEST} octets")
-    return dict(parse(body))
+        return dict(parse(await read_whole(reply.content, _LARGEST)))
 
 
 def _names(keys: KeySet | None, kid: object) -> bool:

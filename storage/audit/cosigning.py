@@ -22,15 +22,21 @@ from storage.audit.note import (
     NoteError,
     Signature,
     VerifierKey,
+    parse_decimal,
     parse_signature,
     with_signatures,
 )
 from storage.audit.reader import BackendTiles, TreeReader
 from storage.audit.witness import Submission
 from storage.errors import StorageError, Unavailable
+from storage.web_answers import TooLong, read_whole
 
 _ANSWER_LIMIT: Final = 65_536
 _SIZE_TYPE: Final = "text/x.tlog.size"
+
+_NO_ANSWER: Final = (
+    StorageError, NoteError, ProofError, TooLong, aiohttp.ClientError, TimeoutError, OSError,
+)  # fmt: skip
 
 _log: Final = structlog.get_logger(__name__)
 
@@ -76,7 +82,7 @@ class Cosigning:
                     if (signature := await self._submit(witness, checkpoint, note)) is not None:
                         return signature
                 raise Unavailable("it does not agree on a size to start from")
-        except (StorageError, NoteError, ProofError, aiohttp.ClientError, TimeoutError, OSError) as error:
+        except _NO_ANSWER as error:
             reason = str(error) or type(error).__name__
             _log.warning("witness did not cosign", witness=witness.key.name, reason=reason)
             return None
@@ -88,10 +94,10 @@ class Cosigning:
         body = Submission(old, proof, note).serialise()
         url = f"{witness.url.rstrip('/')}/add-checkpoint"
         async with self._session.post(url, data=body) as response:
-            answer = (await response.content.read(_ANSWER_LIMIT)).decode("utf-8", "replace")
+            answer = (await read_whole(response.content, _ANSWER_LIMIT)).decode("utf-8", "replace")
             status, kind = response.status, response.headers.get("Content-Type", "")
-        if status == 409 and kind.startswith(_SIZE_TYPE) and answer.strip().isdecimal():
-            size = int(answer)
+        if status == 409 and kind.startswith(_SIZE_TYPE):
+            size = parse_decimal(answer.removesuffix("\n"))
             if size > checkpoint.size:
                 raise Unavailable(f"it has seen {size} entries already")
             if size == old:

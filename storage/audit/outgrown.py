@@ -1,6 +1,6 @@
-"""Partial bundles that the log has outgrown, and that its readers may still hold.
+"""Partial tiles and bundles that the log has outgrown, and that its readers may still hold.
 
-Each append leaves the partial bundle of its day behind, under retention like everything else. The
+Each append leaves the partial tiles of its day behind, under retention like everything else. The
 tree is rebuilt from the newest alone; an older one is a beginning of it, octet for octet, or was
 changed.
 """
@@ -8,41 +8,77 @@ changed.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from functools import lru_cache
 from itertools import accumulate
+from typing import Final, final
 
+from storage.audit.merkle import HASH_SIZE
 from storage.audit.report import FaultCode, Report
 from storage.audit.source import Source
 from storage.audit.tiles import TILE_WIDTH, TileName, split_entries, width_at
 from storage.errors import NotFound
 
+_KEPT: Final = 4  # newest forms in memory: a listing brings the older forms of one tile together
 
-async def compare_outgrown(source: Source, size: int, paths: Sequence[str], report: Report) -> None:
-    """Name the entry that differs in a partial form of the last bundle of a log of `size` entries.
 
-    For a log whose entries make its signed root. `paths` are all bundles' paths. Earlier bundles
-    are full, and what is left of their partial forms is judged by its versions: to read them all
-    would cost a hundred times the log.
-    """
-    if size == 0:
-        return
-    n = (size - 1) // TILE_WIDTH
-    newest = TileName(None, n, width_at(0, n, size))
-    whole = await source.read(newest.path)
-    # ends[k]: where the first k entries end. Two octets of length stand before each entry.
-    ends = [0, *accumulate(2 + len(entry) for entry in split_entries(whole))]
-    for path in paths:
-        name = TileName.parse(path)
-        if name.level is not None or name.n != n or name.width >= newest.width:
-            continue
+@final
+class Outgrown:
+    """Compares older forms with the newest, in a log whose entries make its signed root."""
+
+    def __init__(self, source: Source, size: int, report: Report) -> None:
+        self._source: Final = source
+        self._size: Final = size
+        self._report: Final = report
+        self._newest: Final[dict[TileName, bytes]] = {}
+
+    async def compare(self, name: TileName) -> None:
+        """Name what differs in this form of a tile, if the log has outgrown it.
+
+        From a distance, the older forms of the last tile of each level alone: to fetch all would cost
+        a hundred times the log, and in a bucket their versions tell (`storage.audit.verify`).
+        """
+        level = name.level or 0
+        newest = TileName(name.level, name.n, width_at(level, name.n, self._size))
+        if name.width >= newest.width or not (self._source.near or self._is_last(name)):
+            return
         try:
-            found = await source.read(path)
-        except NotFound:
-            continue
+            found, whole = await self._source.read(name.path), await self._whole(newest)
+        except NotFound:  # gone meanwhile; where the newest is gone, that is a fault by itself
+            return
+        if name.level is None:
+            self._bundle(name, newest, found, whole)
+        elif found != whole[: name.width * HASH_SIZE]:
+            at = _first_unlike(found, whole[: name.width * HASH_SIZE]) // HASH_SIZE
+            rule = f"changed at hash {at}: it is not the beginning of {newest.path}"
+            self._report.add(FaultCode.TILE_CHANGED, name.path, rule)
+
+    def _is_last(self, name: TileName) -> bool:
+        count = self._size >> (8 * (name.level or 0))
+        return name.n == max(count - 1, 0) // TILE_WIDTH
+
+    async def _whole(self, newest: TileName) -> bytes:
+        if newest not in self._newest:
+            while len(self._newest) >= _KEPT:
+                del self._newest[next(iter(self._newest))]
+            self._newest[newest] = await self._source.read(newest.path)
+        return self._newest[newest]
+
+    def _bundle(self, name: TileName, newest: TileName, found: bytes, whole: bytes) -> None:
+        ends = _ends(whole)
         expected = whole[: ends[name.width]]
         if found != expected:
-            pairs = enumerate(zip(found, expected, strict=False))
-            at = next((at for at, (a, b) in pairs if a != b), min(len(found), len(expected)))
-            index = n * TILE_WIDTH + min(bisect_right(ends, at) - 1, name.width - 1)
-            rule = f"its bytes in {path} are not those in {newest.path}"
-            report.add(FaultCode.ENTRY_CHANGED, f"entry {index}", rule)
+            at = _first_unlike(found, expected)
+            index = name.n * TILE_WIDTH + min(bisect_right(ends, at) - 1, name.width - 1)
+            rule = f"its bytes in {name.path} are not those in {newest.path}"
+            self._report.add(FaultCode.ENTRY_CHANGED, f"entry {index}", rule)
+
+
+@lru_cache(_KEPT)
+def _ends(bundle: bytes) -> tuple[int, ...]:
+    """Where the first k entries end. Two octets of length stand before each entry."""
+    return (0, *accumulate(2 + len(entry) for entry in split_entries(bundle)))
+
+
+def _first_unlike(found: bytes, expected: bytes) -> int:
+    pairs = enumerate(zip(found, expected, strict=False))
+    return next((at for at, (a, b) in pairs if a != b), min(len(found), len(expected)))

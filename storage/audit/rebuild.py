@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final, final
@@ -20,6 +21,7 @@ from storage.audit.source import Source
 from storage.audit.tiles import TILE_WIDTH, TileError, TileName, split_entries, width_at
 from storage.errors import NotFound
 
+_GIVE_UP: Final = 10_000  # tiles at fault, after which the rest of the log is not read
 _WINDOW: Final = 16  # bundles, with their level-0 tiles, that are fetched ahead
 
 Visit = Callable[[int, Sequence[bytes]], None]  # the index of the first, and the entries of a bundle
@@ -38,6 +40,12 @@ class Rebuilt:
     differing: dict[TileName, list[int] | None] = field(default_factory=dict)
     missing: list[TileName] = field(default_factory=list)
     misshapen: dict[TileName, str] = field(default_factory=dict)  # bundles, and what is wrong
+    given_up: bool = False  # whoever signs may claim 10**18 entries: so much absence is enough
+
+    @property
+    def at_fault(self) -> int:
+        """How many tiles and bundles are not as they should be."""
+        return len(self.differing) + len(self.missing) + len(self.misshapen)
 
 
 @final
@@ -53,20 +61,27 @@ class Rebuilder:
         self._rebuilt: Final = Rebuilt(size)
 
     async def run(self, earlier: Sequence[int] = ()) -> Rebuilt:
-        """`earlier`: sizes at which the root is wanted too. Raises Unavailable."""
+        """`earlier`: sizes at which the root is wanted too. Raises Unavailable.
+
+        Where it gives up, there is no root, nor one at the sizes that it did not come to.
+        """
         rebuilt, size = self._rebuilt, self._rebuilt.size
         wanted = deque(sorted({n for n in earlier if 0 <= n <= size}))
         n = 0
-        async for body, tile in self._bundles():
-            leaves = self._leaves(n, body, tile)
-            self._levels[0] = leaves
-            while wanted and wanted[0] <= n * TILE_WIDTH + len(leaves):
-                at = wanted.popleft()
-                rebuilt.roots[at] = edge_root([leaves[: at - n * TILE_WIDTH], *self._levels[1:]])
-            if len(leaves) == TILE_WIDTH:
-                await self._carry(n)
-            n += 1
-            self._progress(min(size, n * TILE_WIDTH))
+        async with aclosing(self._bundles()) as bundles:
+            async for body, tile in bundles:
+                leaves = self._leaves(n, body, tile)
+                self._levels[0] = leaves
+                while wanted and wanted[0] <= n * TILE_WIDTH + len(leaves):
+                    at = wanted.popleft()
+                    rebuilt.roots[at] = edge_root([leaves[: at - n * TILE_WIDTH], *self._levels[1:]])
+                if len(leaves) == TILE_WIDTH:
+                    await self._carry(n)
+                n += 1
+                self._progress(min(size, n * TILE_WIDTH))
+                if rebuilt.at_fault > _GIVE_UP:
+                    rebuilt.given_up = True
+                    return rebuilt
         for at in wanted:
             rebuilt.roots[at] = edge_root(self._levels)
         rebuilt.root = edge_root(self._levels)
@@ -77,7 +92,7 @@ class Rebuilder:
                 self._compare(name, await self._read(name), hashes)
         return rebuilt
 
-    async def _bundles(self) -> AsyncIterator[tuple[bytes | None, bytes | None]]:
+    async def _bundles(self) -> AsyncGenerator[tuple[bytes | None, bytes | None], None]:
         """Each bundle and its level-0 tile, in order, some fetched ahead."""
         ahead: deque[asyncio.Task[tuple[bytes | None, bytes | None]]] = deque()
         count = -(-self._rebuilt.size // TILE_WIDTH)

@@ -11,6 +11,7 @@ import aiohttp
 from storage.audit.note import NOTE_LIMIT
 from storage.audit.tiles import ENTRY_LIMIT, TILE_WIDTH
 from storage.errors import NotFound, Unavailable
+from storage.web_answers import TooLong, read_whole
 
 _LIMIT: Final = max(NOTE_LIMIT, TILE_WIDTH * (ENTRY_LIMIT + 2))  # octets: the largest bundle there can be
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=60, connect=10)
@@ -19,6 +20,8 @@ _TIMEOUT: Final = aiohttp.ClientTimeout(total=60, connect=10)
 @final
 class UrlSource:
     """The log under a URL prefix, such as `https://mail.example/v1/audit/eu-west-1`."""
+
+    near: Final = False
 
     def __init__(self, prefix: str, session: aiohttp.ClientSession) -> None:
         self._prefix: Final = prefix.rstrip("/")
@@ -40,11 +43,8 @@ class UrlSource:
                     raise NotFound(url)
                 if response.status != 200:
                     raise Unavailable(f"{url}: HTTP {response.status}")
-                body = await response.content.read(_LIMIT)
-                if not response.content.at_eof():
-                    raise Unavailable(f"{url}: more than {_LIMIT} octets")
-                return body
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                return await read_whole(response.content, _LIMIT)
+        except (aiohttp.ClientError, TimeoutError, OSError, TooLong) as error:
             raise Unavailable(f"{url}: {error or type(error).__name__}") from None
 
     async def lock(self) -> None:

@@ -82,6 +82,10 @@ class Report:
         elif fault not in self.faults[-8:]:
             self.faults.append(fault)
 
+    def add_last(self, code: FaultCode, where: object, detail: str) -> None:
+        """Note a fault that must be seen however many there are."""
+        self.faults.append(Fault(code, str(where), detail))
+
     def to_json(self) -> dict[str, Any]:
         """For `--json`."""
         return {

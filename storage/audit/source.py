@@ -13,11 +13,17 @@ from typing import Final, Protocol, final
 
 from storage.audit.backend import LOCK, LOG_PREFIX, LogBackend
 from storage.audit.tiles import TileName
-from storage.errors import NotFound
+from storage.errors import NotFound, Unavailable
 
 
 class Source(Protocol):
-    """A log to be verified. Paths are relative to its prefix: `checkpoint`, `tile/0/000`."""
+    """A log to be verified. Paths are relative to its prefix: `checkpoint`, `tile/0/000`.
+
+    `near`: whether a read is a disk's affair, and not a request to somebody else's machine.
+    """
+
+    @property
+    def near(self) -> bool: ...
 
     async def read(self, path: str) -> bytes:
         """The bytes at a path. Raises NotFound; Unavailable where that cannot be known."""
@@ -44,6 +50,8 @@ class SourceTiles:
 class DirectorySource:
     """A copy of what is served, or of a whole audit bucket (then the log is in `log/`)."""
 
+    near: Final = True
+
     def __init__(self, directory: Path) -> None:
         """Raises NotFound where there is no checkpoint to start from."""
         whole = (directory / LOG_PREFIX / "checkpoint").is_file()
@@ -62,6 +70,8 @@ class DirectorySource:
                 return file.read()
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise NotFound(path) from None
+        except OSError as error:  # it may well be there, and right
+            raise Unavailable(f"{self._root}/{path}: {error.strerror or error}") from None
 
     async def lock(self) -> bytes | None:
         if self._lock is None or not self._lock.is_file():
@@ -77,6 +87,8 @@ class DirectorySource:
 @final
 class BackendSource:
     """The audit bucket itself."""
+
+    near: Final = False
 
     def __init__(self, backend: LogBackend) -> None:
         self._backend: Final = backend

@@ -30,11 +30,11 @@ from storage.audit.canonical import is_plain_entry
 from storage.audit.diagnose import Diagnosis
 from storage.audit.entry import Entry, EntryError
 from storage.audit.note import Checkpoint, Note, NoteError, VerifierKey, open_checkpoint
-from storage.audit.outgrown import compare_outgrown
+from storage.audit.outgrown import Outgrown
 from storage.audit.rebuild import Rebuilder
 from storage.audit.report import FaultCode, Report
 from storage.audit.source import Source
-from storage.audit.tiles import TILE_WIDTH, TileError, TileName, width_at
+from storage.audit.tiles import TileError, TileName, width_at
 from storage.errors import NotFound
 
 if TYPE_CHECKING:
@@ -91,10 +91,10 @@ async def verify(source: Source, key: VerifierKey, demands: Demands | None = Non
     """
     demands = demands or Demands()
     report = Report(key.name)
-    # The lock before the checkpoint, and both before the tiles: a log that is being written
-    # to while we read only ever has more than they say.
-    locked = _locked(await source.lock(), key, report)
     checkpoint = await _checkpoint(source, key, demands, report)  # steps 1 and 2
+    # The checkpoint before the lock, and both before the tiles: a log that is being written to while
+    # we read has at most more than they say, and the lock is never behind what is published.
+    locked = _locked(await source.lock(), key, report)
     if checkpoint is None:
         return report
     report.size, report.root = checkpoint.size, checkpoint.root
@@ -107,13 +107,18 @@ async def verify(source: Source, key: VerifierKey, demands: Demands | None = Non
     report.entries = rebuilt.entries
     if rebuilt.root != checkpoint.root or rebuilt.differing or rebuilt.missing or rebuilt.misshapen:
         await Diagnosis(source, rebuilt, checkpoint.root, report).run()
+    if rebuilt.given_up:
+        rule = (
+            f"after {rebuilt.at_fault} faults nothing more was read of the {checkpoint.size} entries signed"
+        )
+        report.add_last(FaultCode.ROOT, "checkpoint", rule)
     for head in earlier:  # step 6
-        if rebuilt.roots[head.size] != head.root:
+        if rebuilt.roots.get(head.size, head.root) != head.root:
             rule = f"the first {head.size} entries are not those of the checkpoint signed before"
             report.add(FaultCode.REWRITTEN, f"size {head.size}", rule)
-    paths = await _nothing_besides(source, checkpoint, locked, report)  # step 7
-    if rebuilt.root == checkpoint.root and not rebuilt.missing and not rebuilt.misshapen:
-        await compare_outgrown(source, checkpoint.size, paths, report)
+    sound = rebuilt.root == checkpoint.root and not rebuilt.at_fault
+    outgrown = Outgrown(source, checkpoint.size, report) if sound else None
+    await _Besides(source, checkpoint, locked, key, report).look(outgrown)  # step 7
     if demands.history is not None:
         await _one_version_each(demands.history, report)
     if demands.records is not None:
@@ -213,31 +218,57 @@ class _Entries:
             self._report.add(FaultCode.ENTRY_FORM, f"entry {index}", rule)
 
 
-async def _nothing_besides(
-    source: Source, checkpoint: Checkpoint, locked: Checkpoint | None, report: Report
-) -> list[str]:
-    """Nothing lies there that the tree does not have. Returns the paths of the last bundle's forms."""
-    if locked is not None and locked.size < checkpoint.size:
-        report.add(FaultCode.LOCK, LOCK, f"{locked.size} entries, though {checkpoint.size} are published")
-    end = max(checkpoint.size, locked.size if locked else 0)
-    last = max(checkpoint.size - 1, 0) // TILE_WIDTH
-    forms: list[str] = []
-    if (paths := source.paths()) is None:
-        return forms
-    async for path in paths:
-        if path == "checkpoint":
-            continue
-        try:
-            name = TileName.parse(path)
-        except TileError as error:
-            report.add(FaultCode.STRAY_OBJECT, path, str(error))
-            continue
-        if width_at(name.level or 0, name.n, end) < name.width:
-            rule = f"part of a longer tree than the {end} entries that are signed"
-            report.add(FaultCode.BEYOND_THE_END, path, rule)
-        if name.level is None and name.n == last:
-            forms.append(path)
-    return forms
+@final
+class _Besides:
+    """Step 7: nothing lies there that the tree does not have."""
+
+    def __init__(
+        self,
+        source: Source,
+        checkpoint: Checkpoint,
+        locked: Checkpoint | None,
+        key: VerifierKey,
+        report: Report,
+    ) -> None:
+        self._source: Final = source
+        self._key: Final = key
+        self._report: Final = report
+        self._end = max(checkpoint.size, locked.size if locked else 0)
+        if locked is not None and locked.size < checkpoint.size:
+            rule = f"{locked.size} entries, though {checkpoint.size} are published"
+            report.add(FaultCode.LOCK, LOCK, rule)
+
+    async def look(self, outgrown: Outgrown | None) -> None:
+        """`outgrown` compares what is left of earlier days, where the tree is sound to compare with."""
+        beyond: list[TileName] = []
+        if (paths := self._source.paths()) is None:
+            return
+        async for path in paths:
+            if path == "checkpoint":
+                continue
+            try:
+                name = TileName.parse(path)
+            except TileError as error:
+                self._report.add(FaultCode.STRAY_OBJECT, path, str(error))
+                continue
+            if _is_beyond(name, self._end):
+                beyond.append(name)
+            elif outgrown is not None:
+                await outgrown.compare(name)
+        await self._beyond(beyond)
+
+    async def _beyond(self, names: Sequence[TileName]) -> None:
+        if names and (grown := _locked(await self._source.lock(), self._key, self._report)) is not None:
+            # Tiles are written after the lock that signs them: what came while we read is signed by now.
+            self._end = max(self._end, grown.size)
+        for name in names:
+            if _is_beyond(name, self._end):
+                rule = f"part of a longer tree than the {self._end} entries that are signed"
+                self._report.add(FaultCode.BEYOND_THE_END, name.path, rule)
+
+
+def _is_beyond(name: TileName, end: int) -> bool:
+    return width_at(name.level or 0, name.n, end) < name.width
 
 
 async def _one_version_each(history: History, report: Report) -> None:

@@ -135,10 +135,27 @@ def test_a_proof_is_checked_offline_and_shows_its_entry(served: Path) -> None:
         (["--url", "ftp://x", "--key", KEY], "--url: "),
         (["--url", "http://x", "--key", "nonsense"], "--key: "),
         (["--dir", "nowhere", "--key", KEY, "--checkpoint", "none"], "none: "),
+        (["--dir", "", "--url", "http://x", "--key", KEY], "one of them"),
+        (["--url", "", "--key", KEY], "--url: ''"),
+        (["--url", "http://", "--key", KEY], "--url: 'http://'"),
+        (["--url", "http://[::1", "--key", KEY], "--url: "),
+        (["--url", "http://x:99999/", "--key", KEY], "--url: "),
+        (["--url", "http://x/?region=y", "--key", KEY], "without a query"),
+        (["--dir", "log", "--key", ""], "--key: ''"),
+        (["--dir", "log", "--key", "no-such-file"], "--key: 'no-such-file' is no verifier key"),
+        (["--dir", "log", "--key", f"{KEY}x"], "--key: "),
+        (["--dir", "log", "--key", KEY, "--checkpoint", "key"], "--checkpoint: key: a note is"),
+        (["--dir", "log", "--key", KEY, "--save", "nowhere/kept"], "--save: nowhere/kept: "),
+        (["--dir", "log", "--key", KEY, "--quorum", "1"], "--quorum: "),
+        (["--dir", "log", "--key", KEY, "--witness", KEY], "--witness: "),
+        (["--dir", "log", "--key", KEY, "--witness", "nonsense"], "--witness: "),
     ],
 )
-def test_wrong_usage_is_one_line_and_2(words: list[str], what: str) -> None:
+def test_wrong_usage_is_one_line_and_2(
+    served: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], what: str
+) -> None:
+    monkeypatch.chdir(served)
     done = _situs("verify", *words)
-    assert done.exit_code == 2
+    assert done.exit_code == 2, done.exception
     assert what in done.stderr
     assert len(done.stderr.splitlines()) == 1

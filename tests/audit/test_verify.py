@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -208,6 +208,7 @@ class _Memory:
         bucket = SuspiciousBucket()
         bucket.versions = {key: [body] for key, body in objects.items()}
         self._source: Source = BackendSource(bucket)
+        self.near = self._source.near
         self.read, self.lock, self.paths = self._source.read, self._source.lock, self._source.paths
 
 
@@ -238,6 +239,26 @@ async def test_a_byte_of_an_outgrown_partial_bundle_names_its_entry(tmp_path: Pa
     shorter = objects[path][: -len(second) - 2]
     faults = (await verify(_lay_out({**objects, path: shorter}, tmp_path), SIGNER.key, Demands())).faults
     assert [fault.where for fault in faults] == ["entry 1"]
+
+
+async def test_a_byte_of_any_outgrown_form_in_a_copy_is_named(tmp_path: Path) -> None:
+    """Partial tiles of every level, and bundles that are full by now: a copy may be read at any size."""
+    bucket = SuspiciousBucket()
+    async with await AuditLog.open(bucket, REGION, SIGNER) as log:
+        for first, last in ((0, 3), (3, 255), (255, 256), (256, 520), (520, 800)):
+            await asyncio.gather(*(log.append(entry(n)) for n in range(first, last)))
+            await log.published(last)
+    objects = bucket.objects()
+    newest = {f"log/{TileName(*each).path}" for each in ((None, 3, 32), (0, 3, 32), (1, 0, 3))}
+    outgrown = sorted(key for key in objects if ".p/" in key and key not in newest)
+    assert {key.split("/")[2] for key in outgrown} == {"entries", "0", "1"}
+    for key in outgrown:
+        changed = bytearray(objects[key])
+        changed[-1] ^= 1
+        report = await verify(_lay_out({**objects, key: bytes(changed)}, tmp_path), SIGNER.key)
+        (path, (fault,)) = key.removeprefix("log/"), report.faults
+        assert path == fault.where or path in fault.detail
+    assert (await verify(_lay_out(objects, tmp_path), SIGNER.key)).ok
 
 
 async def test_a_changed_length_names_the_entry_that_it_stands_before(
@@ -277,6 +298,73 @@ async def test_a_log_that_grew_since_is_the_same_log(genuine: Objects) -> None:
     assert report.size == SIZE + 1
 
 
+async def test_a_log_that_grows_while_it_is_verified_is_not_accused() -> None:
+    """A busy gateway appends between the first look at the lock and the last at the listing."""
+    bucket = SuspiciousBucket()
+    async with await AuditLog.open(bucket, REGION, SIGNER) as log:
+        await log.append(entry(0))
+        await log.published(1)
+        source = _Growing(BackendSource(bucket), log)
+        report = await verify(source, SIGNER.key)
+        assert (report.faults, report.size) == ([], 1)
+        assert await log.size() == 301
+
+
+async def test_an_entry_between_the_looks_at_lock_and_checkpoint_accuses_nobody() -> None:
+    bucket = SuspiciousBucket()
+    async with await AuditLog.open(bucket, REGION, SIGNER) as log:
+        await log.append(entry(0))
+        await log.published(1)
+        source = _Growing(BackendSource(bucket), log)
+        source.looks = 1
+        report = await verify(source, SIGNER.key)
+    assert report.faults == []
+
+
+async def test_what_grows_while_it_is_verified_must_still_be_signed() -> None:
+    bucket = SuspiciousBucket()
+    async with await AuditLog.open(bucket, REGION, SIGNER) as log:
+        await log.append(entry(0))
+        await log.published(1)
+        source = _Growing(BackendSource(bucket), log)
+        source.sign = lambda note: note.replace(b"301", b"302")
+        report = await verify(source, SIGNER.key)
+    assert (FaultCode.BEYOND_THE_END, "tile/0/001.p/45") in _named(report)
+
+
+class _Growing:
+    """A source whose log gets 300 entries more as its paths are asked for; `sign` bends the lock then."""
+
+    def __init__(self, source: BackendSource, log: AuditLog) -> None:
+        self._source, self._log, self._grown = source, log, False
+        self.near = source.near
+        self.sign: Callable[[bytes], bytes] = lambda note: note
+        self.looks = 0  # one entry more after each of so many
+
+    async def read(self, path: str) -> bytes:
+        found = await self._source.read(path)
+        await self._one_more()
+        return found
+
+    async def lock(self) -> bytes | None:
+        found = await self._source.lock()
+        await self._one_more()
+        return self.sign(found) if found and self._grown else found
+
+    async def _one_more(self) -> None:
+        if self.looks > 0:
+            self.looks -= 1
+            size = (await self._log.append(entry(1000 + self.looks))).size
+            await self._log.published(size)
+
+    async def paths(self) -> AsyncIterator[str]:
+        await asyncio.gather(*(self._log.append(entry(n)) for n in range(1, 301)))
+        await self._log.published(301)
+        self._grown = True
+        async for path in self._source.paths():
+            yield path
+
+
 async def test_genuine_bytes_that_are_no_entry_of_this_log_are_named() -> None:
     bucket = SuspiciousBucket()
     async with await AuditLog.open(bucket, REGION, SIGNER) as log:
@@ -297,3 +385,16 @@ async def test_an_empty_log_verifies() -> None:
 def test_a_directory_without_a_checkpoint_is_no_log(tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         DirectorySource(tmp_path)
+
+
+async def test_a_size_that_no_log_has_is_refused_in_bounded_time(genuine: Objects) -> None:
+    """The key's holder may sign any number: whoever verifies does not count up to it."""
+    head = Checkpoint(SIGNER.name, 10**18, bytes(32))
+    objects = genuine | {"log/checkpoint": sign_checkpoint(head, SIGNER)}
+    earlier = Demands(earlier=[genuine["log/checkpoint"], sign_checkpoint(head, SIGNER)])
+    report = await verify(_Memory(objects), SIGNER.key, earlier)
+    assert report.entries == 256 * 3
+    assert report.faults[-1].code in (FaultCode.LOCK, FaultCode.ROOT)
+    assert any(
+        fault.code is FaultCode.ROOT and "nothing more was read" in fault.detail for fault in report.faults
+    )

@@ -123,6 +123,11 @@ async def test_somebody_whom_the_issuer_knows_is_who_the_record_says(
     assert await gate.knock(idp.token(alg=alg)) == "ína"
 
 
+async def test_an_issuer_with_much_to_say_of_itself_is_heard_to_the_end(idp: Idp, gate: Gate) -> None:
+    idp.bent = {"scopes_supported": ["x" * 200_000]}  # more than one packet brings
+    assert await gate.knock(idp.token()) == "ína"
+
+
 async def test_somebody_without_a_record_is_nobody(idp: Idp, gate: Gate) -> None:
     with pytest.raises(Unauthenticated):
         await gate.knock(idp.token(sub="eve@idp"))
