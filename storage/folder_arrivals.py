@@ -33,6 +33,7 @@ from storage.folder_draft import Arrival, Draft
 from storage.folder_index import Index
 from storage.folder_intake import Delivery, Intake, Known, milliseconds_of
 from storage.folder_vault import FolderVault
+from storage.header_block import indexed
 from storage.identity import MessageId
 from storage.in_order import as_stream, in_order
 from storage.objects import Listed
@@ -170,7 +171,7 @@ class Arrivals:
             _log.warning("folders.unreadable", key=error.key, rule=error.rule)
             return None
         date = flags.internal_date or message.received_at
-        arrival = Arrival(message, flags.flags, len(content), date, header_block(content))
+        arrival = Arrival(message, flags.flags, len(content), date, indexed(content))
         return Offered(arrival, flags.folder, delivery_of(record))
 
 
@@ -211,14 +212,6 @@ async def _take(draft: Draft, *, known: Known, offered: Sequence[Offered]) -> _T
     else:
         draft.head = replace(draft.head, taken=head.taken | offer)
     return _Taken(uids, frozenset(again))
-
-
-def header_block(content: bytes) -> bytes:
-    """The header through the empty line (RFC 3501 6.4.5: HEADER); all of a message that has none."""
-    if content.startswith(b"\r\n"):
-        return content[:2]
-    end = content.find(b"\r\n\r\n")
-    return content if end < 0 else content[: end + 4]
 
 
 def message_of(listed: Listed) -> MessageId:

@@ -182,15 +182,37 @@ def write_entries(entries: Iterable[Entry]) -> bytes:
     return _dump({"version": _VERSION, "rows": rows, "flags": flags.rows()})
 
 
-def read_entries(key: str, body: bytes) -> dict[int, Entry]:
-    """By UID. Raises Corrupt naming `key`."""
+@final
+class Rows:
+    """A segment's entries, each made when it is asked for: of 2,000 a client looks at some."""
+
+    def __init__(self, key: str, rows: Mapping[int, Sequence[Any]], flags: Sequence[frozenset[str]]) -> None:
+        self._key: Final = key
+        self._rows: Final = rows
+        self._flags: Final = flags
+
+    def entry(self, uid: int) -> Entry:
+        """Raises Corrupt naming the segment, where it has no such entry as well."""
+        try:
+            return _entry(self._rows[uid], self._flags)
+        except _NOT_WRITTEN_SO as error:
+            raise _no_entries(self._key, error) from None
+
+
+def read_entries(key: str, body: bytes) -> Rows:
+    """Raises Corrupt naming `key`."""
     try:
         found = _load(body)
-        flags = _flag_rows(found)
-        entries = [_entry(row, flags) for row in found["rows"]]
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise Corrupt(key, f"not entries of a folder ({type(error).__name__})") from None
-    return {entry.uid: entry for entry in entries}
+        return Rows(key, {int(row[0]): row for row in found["rows"]}, _flag_rows(found))
+    except _NOT_WRITTEN_SO as error:
+        raise _no_entries(key, error) from None
+
+
+_NOT_WRITTEN_SO: Final = (KeyError, TypeError, ValueError, IndexError)
+
+
+def _no_entries(key: str, error: Exception) -> Corrupt:
+    return Corrupt(key, f"not entries of a folder ({type(error).__name__})")
 
 
 def write_headers(headers: Mapping[int, bytes]) -> bytes:

@@ -34,7 +34,7 @@ _SMALL_BATCHES: Final = 16
 @final
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A message that is to stand in a folder. `header` is its header block, through the empty line."""
+    """A message that is to stand in a folder. `header` is what the index keeps of its header block."""
 
     message: MessageId
     flags: frozenset[str]

@@ -26,7 +26,6 @@ from typing import Final, final
 
 from storage.errors import StorageError
 from storage.flags import Flags, put_flags
-from storage.folder_arrivals import header_block
 from storage.folder_documents import Arrived, Leaving
 from storage.folder_draft import Arrival, Draft
 from storage.folder_index import Index
@@ -35,6 +34,7 @@ from storage.folder_notes import leave_note
 from storage.folder_types import Entry, NoSuchFolder
 from storage.folder_uids import UidSet
 from storage.folder_vault import FolderVault, fresh_name
+from storage.header_block import indexed
 from storage.identity import MessageId, MessageIds, named_by
 from storage.in_order import as_stream, in_order
 from storage.mailbox import Envelope, append, message_key
@@ -77,7 +77,7 @@ class Filing:
         envelope = Envelope("", "", "", "", now, PROTOCOL)
         await append(self._vault.home, located, envelope, content, message=message)
         date = internal_date or message.received_at
-        arrival = Arrival(message, flags, len(content), date, header_block(content))
+        arrival = Arrival(message, flags, len(content), date, indexed(content))
         (uid,) = await self._enter(index, [arrival])
         return uid
 
@@ -191,7 +191,7 @@ class Filing:
         binding = Binding(vault.home.region.code, key)
         sealed = seal_message(vault.public, binding, write_record(traffic), content)
         await vault.home.mail.put_if_absent(key, sealed, legal_hold=held, fresh_key=True)
-        return Arrival(message, entry.flags, len(content), date, header_block(content))
+        return Arrival(message, entry.flags, len(content), date, indexed(content))
 
     async def _enter(self, index: Index, arrivals: Sequence[Arrival]) -> tuple[int, ...]:
         """Into the folder; somebody who has looked at INBOX meanwhile may have done so already."""

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar, final
 
 from storage.errors import NotFound
-from storage.folder_documents import Batch, Head, Segment, read_entries, read_headers
+from storage.folder_documents import Batch, Head, Rows, Segment, read_entries, read_headers
 from storage.folder_types import Entry
 from storage.folder_uids import UidSet
 from storage.folder_vault import FolderDocuments
@@ -31,7 +31,7 @@ class Shelf:
         """`prefix` is the folder's own, with the slash."""
         self._vault: Final = vault
         self._prefix: Final = prefix
-        self._segments: Final[OrderedDict[str, dict[int, Entry]]] = OrderedDict()
+        self._segments: Final[OrderedDict[str, Rows]] = OrderedDict()
         self._batches: Final[OrderedDict[str, dict[int, bytes]]] = OrderedDict()
 
     async def entries(self, head: Head, uids: UidSet) -> list[Entry]:
@@ -41,7 +41,7 @@ class Shelf:
             wanted = segment.uids.both(uids)
             if wanted:
                 rows = await self._segment(segment)
-                found += (as_changed(rows[uid], head) for uid in wanted)
+                found += (as_changed(rows.entry(uid), head) for uid in wanted)
         found += (entry for entry in head.tail if entry.uid in uids)
         return found
 
@@ -50,10 +50,10 @@ class Shelf:
         blocks = await self._kept(self._batches, _BATCHES_KEPT, batch.name, self._read_batch)
         return {uid: blocks[uid] for uid in batch.uids.both(uids)}
 
-    async def _segment(self, segment: Segment) -> dict[int, Entry]:
+    async def _segment(self, segment: Segment) -> Rows:
         return await self._kept(self._segments, _SEGMENTS_KEPT, segment.name, self._read_segment)
 
-    async def _read_segment(self, name: str) -> dict[int, Entry]:
+    async def _read_segment(self, name: str) -> Rows:
         key = self.segment_key(name)
         return read_entries(key, await self._get(key, Purpose.RECORD))
 

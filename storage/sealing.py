@@ -56,6 +56,9 @@ _VERSION: Final = 1
 _MESSAGE: Final = b"SITM"
 _MAGIC_OF: Final = {Purpose.RECORD: b"SITD", Purpose.CONTENT: b"SITC"}
 
+# No sealed message is longer: content that does not compress grows by less than one part in 128.
+LONGEST_SEALED: Final = _HEADER.size + MAX_TRAFFIC_FRAME + MAX_PLAINTEXT + MAX_PLAINTEXT // 128
+
 
 @final
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,11 @@ from gateway.imap.mime_fields import past_comment
 from gateway.imap.structure import unfolded
 
 _NIL: Final = b"NIL"
-_LISTS: Final = (b"from", b"sender", b"reply-to", b"to", b"cc", b"bcc")
+_LISTS: Final = frozenset((b"from", b"sender", b"reply-to", b"to", b"cc", b"bcc"))
+# RFC 3501 7.4.2: the fields of an envelope, in the order in which it has them.
+_IN_ORDER: Final = (
+    b"date", b"subject", b"from", b"sender", b"reply-to", b"to", b"cc", b"bcc", b"in-reply-to", b"message-id"
+)  # fmt: skip
 _MOST_ADDRESSES: Final = 5_000
 # The fields that an envelope has, each with the lines that it is folded over (RFC 5322 2.2.3).
 _FIELDS: Final = re.compile(
@@ -45,28 +49,24 @@ def envelope(header: bytes) -> bytes:
     found: dict[bytes, bytes] = {}
     for field, folded in _FIELDS.findall(header):
         name, value = field.lower(), unfolded(folded)
-        if name in found and name in _LISTS:
+        if name not in found:
+            found[name] = value
+        elif name in _LISTS:
             found[name] += b", " + value
-        else:
-            found.setdefault(name, value)
-    lists = {name: _address_list(value) for name, value in found.items() if name in _LISTS}
+    told = {name: _address_list(value) if name in _LISTS else nstring(value) for name, value in found.items()}
     # RFC 3501 7.4.2: the server answers with From where these are not there or hold nothing.
+    sent_by = told.get(b"from", _NIL)
     for name in (b"sender", b"reply-to"):
-        if lists.get(name, _NIL) == _NIL:
-            lists[name] = lists.get(b"from", _NIL)
-    parts = (
-        nstring(found.get(b"date")),
-        nstring(found.get(b"subject")),
-        *(lists.get(name, _NIL) for name in _LISTS),
-        nstring(found.get(b"in-reply-to")),
-        nstring(found.get(b"message-id")),
-    )
-    return b"(" + b" ".join(parts) + b")"
+        if told.get(name, _NIL) == _NIL:
+            told[name] = sent_by
+    return b"(" + b" ".join([told.get(name, _NIL) for name in _IN_ORDER]) + b")"
 
 
 def nstring(octets: bytes | None) -> bytes:
     """RFC 3501 9: a string or NIL. No string of IMAP's holds a NUL."""
-    return _NIL if octets is None else say.string(octets.replace(b"\0", b"?"))
+    if octets is None:
+        return _NIL
+    return say.string(octets.replace(b"\0", b"?") if b"\0" in octets else octets)
 
 
 def addresses(value: bytes) -> Iterator[Address]:

@@ -28,6 +28,7 @@ from storage.errors import (
 from storage.folder_types import FolderExists, FolderRefused, NoSuchFolder
 
 _QUOTABLE: Final = re.compile(rb"[\x20-\x7e]{0,1000}\Z")
+_PLAIN: Final = re.compile(rb"[ !#-\[\]-~]{0,1000}\Z")  # of these, what stands as it is
 
 
 class Condition(StrEnum):
@@ -178,6 +179,8 @@ def for_error(error: BaseException) -> Status:
 
 def string(octets: bytes) -> bytes:
     """`string`: quoted where that can be, else a literal."""
+    if _PLAIN.match(octets):
+        return b'"%b"' % octets
     if _QUOTABLE.match(octets):
         return b'"' + octets.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
     return b"{%d}\r\n" % len(octets) + octets

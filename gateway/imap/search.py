@@ -35,9 +35,10 @@ from gateway.imap.search_keys import (
     Sent,
     Smaller,
 )
-from gateway.imap.structure import Part, field_value, header_end, header_fields, parse
+from gateway.imap.structure import Part, field_value, header_fields, parse
 from gateway.imap.transfer_encoding import decoded
 from storage.folder_types import Entry
+from storage.header_block import header_end
 
 # Codecs of Python's that no mail is written in. A mail may name what it likes, and punycode takes time
 # that grows with the square of the text.

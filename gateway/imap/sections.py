@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, final
 
-from gateway.imap.structure import Part, header_end, header_fields, parse
+from gateway.imap.structure import Part, header_fields, parse
+from storage.header_block import header_block, header_end
 
 
 class SectionText(StrEnum):
@@ -54,7 +55,7 @@ class Cut:
     @property
     def header(self) -> bytes:
         """The message's own header block, through its empty line."""
-        return self._octets[: header_end(self._octets)]
+        return header_block(self._octets)
 
     def section(self, section: Section) -> bytes | None:
         """The octets of a section; None where the message has no such part (NIL to the client)."""

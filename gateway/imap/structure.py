@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Final, final
 
 from gateway.imap.mime_fields import ContentType, Disposition, content_type, disposition, words
+from storage.header_block import header_end
 
 # A message of boundaries alone must not cost more than one of text. Nothing sent by people comes near.
 _DEEPEST: Final = 40
@@ -24,7 +25,6 @@ _MOST_PARTS: Final = 2_000
 # RFC 5322 2.2 with the blanks of RFC 5322 4.5 before the colon.
 _FIELD_NAME: Final = re.compile(rb"([!-9;-~]+)[ \t]*:")
 _LINE_END: Final = re.compile(rb"\r?\n")
-_EMPTY_LINE: Final = re.compile(rb"\n\r?\n")
 _UNFOLD: Final = re.compile(rb"\r?\n(?=[ \t])")
 
 Span = tuple[int, int]
@@ -62,14 +62,6 @@ class Part:
 def parse(message: bytes) -> Part:
     """Takes a message apart. Any octets are a message: this never raises."""
     return _Walk(message).entity(0, len(message), depth=0, inherited=_TEXT)
-
-
-def header_end(octets: bytes, start: int = 0, end: int | None = None) -> int:
-    """Where a header block that begins at `start` ends: behind its empty line, or with its octets."""
-    end = len(octets) if end is None else end
-    first = _LINE_END.match(octets, start, end)
-    found = first or _EMPTY_LINE.search(octets, start, end)
-    return found.end() if found else end
 
 
 def header_fields(octets: bytes, span: Span) -> Iterator[tuple[bytes, Span]]:

@@ -21,6 +21,7 @@ from storage.folders import (
     NoSuchFolder,
     View,
 )
+from storage.header_block import LONGEST
 from storage.identity import MessageIds
 from storage.importing import Found, announce, import_message
 from storage.keyring import Keyholder, rotate_keyring
@@ -128,6 +129,28 @@ async def test_append_and_its_date(it: Ward) -> None:
     assert entry.message.received_at == it.now
     assert (await inbox_of(it))[1].count == 0
     assert (await folder.refresh()).count == 1
+
+
+async def test_a_header_that_is_too_long_for_the_index_is_read_from_its_message(it: Ward) -> None:
+    """Nor does a sender who writes no empty line make an index of his mail."""
+    folder, _ = await inbox_of(it)
+    long = b"Subject: a\r\nX: ".ljust(LONGEST, b"x") + b"\r\n\r\n"
+    mails = [b"Subject: b\r\n\r\nb", long + b"body", b"x" * (LONGEST + 1), b"Subject: c\r\n\r\nc"]
+    for mail in mails:
+        await folder.append(mail)
+    view = await folder.refresh()
+    assert [one async for one in folder.headers(view, view.uids)] == [
+        (1, b"Subject: b\r\n\r\n"), (2, long), (3, mails[2]), (4, b"Subject: c\r\n\r\n")
+    ]  # fmt: skip
+    # It is no longer than that wherever the message goes.
+    archive = await (await signed_in(it)).folder("Archive")
+    await folder.copy([2], archive)
+    await folder.move([2], archive)
+    view = await archive.refresh()
+    assert [header async for _, header in archive.headers(view, view.uids)] == [long, long]
+    prefix = f"folders/{it.located.account}/"
+    sizes = [one.size async for one in it.store.mail.list(prefix) if "/headers/" in one.key]
+    assert max(sizes) < 10_000
 
 
 async def test_copy_makes_a_message_of_the_same_time(it: Ward) -> None:
