@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import fcntl
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -85,7 +86,7 @@ class Submission:
 
 @final
 class Memory:
-    """The checkpoints cosigned last, one file for each log. One process at a time holds it."""
+    """The checkpoints cosigned last, one file for each log. Processes that share it take turns."""
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -102,7 +103,18 @@ class Memory:
             raise NoteError(f"{self._path(origin)} is of {checkpoint.origin!r}")
         return checkpoint
 
-    def keep(self, origin: str, raw: bytes) -> None:
+    def advance(self, origin: str, raw: bytes, allowed: Callable[[Checkpoint], None]) -> None:
+        """Keep `raw` as the log's newest, if `allowed` does not raise at the one cosigned last.
+
+        As one, for the threads and processes that share the directory: two heads that both extend the
+        same one might be two histories. Raises what `allowed` raises, NoteError and OSError.
+        """
+        with (self._directory / ".turn").open("ab") as turn:
+            fcntl.flock(turn, fcntl.LOCK_EX)  # ends with the file's closing, however that comes about
+            allowed(self.last(origin))
+            self._keep(origin, raw)
+
+    def _keep(self, origin: str, raw: bytes) -> None:
         """Durable once this returns: written beside, synced, renamed, and the rename synced."""
         path = self._path(origin)
         beside = path.with_suffix(".new")
@@ -136,7 +148,6 @@ class Witness:
         self._logs: Final[Mapping[str, VerifierKey]] = {key.name: key for key in logs}
         self._memory: Final = memory
         self._clock: Final = clock
-        self._one_at_a_time: Final = asyncio.Lock()
 
     async def add_checkpoint(self, body: bytes) -> Signature:
         """The cosignature over a submitted checkpoint. Raises WitnessRefusal."""
@@ -156,11 +167,12 @@ class Witness:
             raise WitnessRefusal(403, str(error)) from None
         if submission.old > checkpoint.size:
             raise WitnessRefusal(400, f"a tree of {checkpoint.size} cannot extend one of {submission.old}")
-        # Compare and persist as one: two requests must not both start from the same checkpoint.
-        async with self._one_at_a_time:
-            last = await asyncio.to_thread(self._memory.last, checkpoint.origin)
+
+        def allowed(last: Checkpoint) -> None:
             _extends(last, checkpoint, submission)
-            await asyncio.to_thread(self._memory.keep, checkpoint.origin, submission.checkpoint)
+
+        origin, raw = checkpoint.origin, submission.checkpoint
+        await asyncio.to_thread(self._memory.advance, origin, raw, allowed)
         return self._signer.sign(note.text, self._clock())
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from storage.audit.edge import Edge
 from storage.audit.entry import Entry, Event
 from storage.audit.log import AuditLog
 from storage.audit.note import Checkpoint, Signer, sign_checkpoint
@@ -199,6 +200,32 @@ async def test_tampering_is_named(genuine: Objects, tamper: Tamper, code: FaultC
     tamper(objects)
     report = await verify(_Memory(objects), SIGNER.key)
     assert (code, where) in _named(report), report.faults
+
+
+@pytest.fixture(scope="module")
+def tall() -> Objects:
+    """A log of more than 65,536 entries: three levels, full and partial."""
+    first = entry(0)
+    plain = first.encode()
+    size = 256 * 256 + 256 * 3 + 40
+    entries = [plain.replace(first.id.encode(), f"{n:032x}".encode()) for n in range(size)]
+    edge, tiles = Edge().grow(entries)
+    note = sign_checkpoint(Checkpoint(SIGNER.name, size, edge.root()), SIGNER)
+    return {f"log/{name.path}": body for name, body in tiles.items()} | {"log/checkpoint": note, "lock": note}
+
+
+@pytest.mark.parametrize(
+    "path", ["tile/0/000", "tile/0/255", "tile/0/259.p/40", "tile/1/000", "tile/1/001.p/3", "tile/2/000.p/1"]
+)
+async def test_a_bit_of_a_tile_at_any_level_of_a_tall_log_names_the_tile(tall: Objects, path: str) -> None:
+    objects = dict(tall)
+    _flip(path, 17)(objects)
+    report = await verify(_Memory(objects), SIGNER.key)
+    assert _named(report) == {(FaultCode.TILE_CHANGED, path)}
+
+
+async def test_a_tall_log_is_sound_as_it_stands(tall: Objects) -> None:
+    assert (await verify(_Memory(tall), SIGNER.key)).faults == []
 
 
 class _Memory:

@@ -137,10 +137,37 @@ async def test_two_requests_at_once_cannot_both_start_from_the_same_checkpoint(t
     assert sum(isinstance(outcome, OutOfDate) for outcome in outcomes) == 1
 
 
+async def test_a_second_process_with_the_same_memory_waits_its_turn(tmp_path: Path) -> None:
+    """Or it would compare with a checkpoint that the first is about to replace, and sign a fork of it."""
+    bucket, notes = await _grown(3, 5, 7)
+    await _witness(tmp_path).add_checkpoint(await _submission(bucket, 0, notes[0]))
+    body = await _submission(bucket, 3, notes[1])
+    held = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        "import fcntl,sys; f=open(sys.argv[1],'ab'); fcntl.flock(f,fcntl.LOCK_EX); print(flush=True); input()",
+        str(tmp_path / ".turn"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert held.stdout is not None
+    await held.stdout.readline()
+    (kept,) = tmp_path.glob("*.checkpoint")
+    try:
+        second = asyncio.create_task(_witness(tmp_path).add_checkpoint(body))
+        await asyncio.sleep(0)
+        kept.write_bytes(notes[2])  # what the first process was about to do
+    finally:
+        await held.communicate(b"\n")
+    with pytest.raises(OutOfDate) as refused:
+        await second
+    assert refused.value.size == 15
+
+
 async def test_a_damaged_memory_signs_nothing(tmp_path: Path) -> None:
     bucket, notes = await _grown(3, 5)
     await _witness(tmp_path).add_checkpoint(await _submission(bucket, 0, notes[0]))
-    (path,) = tmp_path.iterdir()
+    (path,) = tmp_path.glob("*.checkpoint")
     path.write_bytes(b"damaged")
     body = await _submission(bucket, 0, notes[1])
     with pytest.raises(NoteError):
