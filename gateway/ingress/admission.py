@@ -16,7 +16,11 @@ PeerAddress = IPv4Address | IPv6Address
 
 def parse_peer(host: str) -> PeerAddress:
     """A socket's peer. An IPv4 peer of an IPv6 socket is an IPv4 peer; a scope is not an address."""
-    address = _parse(host.partition("%")[0])
+    return unmapped(_parse(host.partition("%")[0]))
+
+
+def unmapped(address: PeerAddress) -> PeerAddress:
+    """The IPv4 address that an IPv6 socket shows as `::ffff:192.0.2.1` (RFC 4291 2.5.5.2)."""
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped
     return address

@@ -156,7 +156,7 @@ def _address(mailbox: str, *, recipient: bool) -> Address:
 
 def _parameters(text: str, known: Mapping[str, Callable[[str | None], bool]]) -> dict[str, str]:
     found: dict[str, str] = {}
-    for word in text.split():
+    for word in filter(None, text.split(" ")):  # a space and nothing else (RFC 5321 4.1.2)
         parameter = _PARAMETER.match(word)
         if parameter is None:
             raise Refused(syntax("a parameter is KEYWORD or KEYWORD=value (RFC 5321 4.1.2)"))

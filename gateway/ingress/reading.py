@@ -33,19 +33,25 @@ class BadLine(Exception):
 
 
 async def read_command(wire: Wire, seconds: float) -> bytes:
-    """One command line without its CRLF. Raises LineTooLong, BadLine, and what `Wire.more` raises."""
+    """One command line without its CRLF, begun and ended within `seconds` each, however steadily it drips.
+
+    Raises LineTooLong, BadLine, and what `Wire.more` raises.
+    """
     buffer = wire.buffer
     scanned = 0
     too_long = False
+    until: float | None = None
     while (end := buffer.find(b"\r\n", scanned)) < 0:
         if len(buffer) > COMMAND_LINE:
             too_long = True
             del buffer[:-1]  # the last octet may be the CR of the CRLF that ends the line
         scanned = max(0, len(buffer) - 1)
+        if until is None and buffer:
+            until = wire.now() + seconds
         if b"\n" in buffer:
-            await _rest_of_bare_line(wire)
+            await _rest_of_bare_line(wire, until)
         else:
-            await wire.more(seconds, idle=not buffer)
+            await wire.more(seconds, until=until, idle=not buffer)
     line = bytes(buffer[:end])
     del buffer[: end + 2]
     if too_long or end > COMMAND_LINE:
@@ -55,14 +61,14 @@ async def read_command(wire: Wire, seconds: float) -> bytes:
     return line
 
 
-async def _rest_of_bare_line(wire: Wire) -> None:
+async def _rest_of_bare_line(wire: Wire, until: float | None) -> None:
     """Waits a little for the CRLF behind a bare LF.
 
     A peer that ends all its lines in LF alone waits for a reply now; one that tries to smuggle
     has sent more. The first is told soon what is wrong, the second gets one reply for all of it.
     """
     try:
-        await wire.more(_AFTER_BARE_LF)
+        await wire.more(_AFTER_BARE_LF, until=until)
     except TimedOut:
         wire.buffer.clear()
         raise BadLine from None

@@ -7,8 +7,7 @@ in the request's header fields, and the answer names an action. Nothing of a mes
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, Final, final
+from typing import Annotated, Final, final
 from urllib.parse import quote
 
 import aiohttp
@@ -29,6 +28,9 @@ _SPAM_FIELDS: Final = frozenset(
     for name in "spam spam-flag spam-status spam-level spam-score spamd-result spamd-bar "
     "rspamd-server rspamd-queue-id rspamd-action".split()
 )
+
+
+_OPEN, _CLOSE, _QUOTE, _BACKSLASH, _SEMICOLON = b'()"\\;'
 
 
 class _AddedField(BaseModel):
@@ -96,14 +98,13 @@ class Rspamd:
         ) as response:
             if response.status != 200:
                 raise ValueError("rspamd answers with an error")
-            return _Answer.model_validate_json(await response.content.readexactly(_length(response.headers)))
-
-
-def _length(headers: Mapping[str, Any]) -> int:
-    length = int(headers.get("Content-Length", -1))
-    if not 0 <= length <= _ANSWER_LIMIT:
-        raise ValueError("rspamd's answer has no sensible length")
-    return length
+            # Its length is not what Content-Length says where a proxy has compressed it.
+            answer = bytearray()
+            async for octets in response.content.iter_any():
+                answer += octets
+                if len(answer) > _ANSWER_LIMIT:
+                    raise ValueError("rspamd's answer has no end")
+            return _Answer.model_validate_json(bytes(answer))
 
 
 def _printable(address: str) -> str:
@@ -158,9 +159,35 @@ def _is_forged(field: bytes, hostname: bytes) -> bool:
         return True
     if name not in (b"authentication-results", b"arc-authentication-results"):
         return False
-    # RFC 8601 2.2: [CFWS] authserv-id [CFWS version] ";". A comment could hide the id: with one
-    # before it, the field is not believed either.
-    words = value.replace(b"\r\n", b" ").split(b";")
-    claimed = words[1] if name.startswith(b"arc") and len(words) > 1 else words[0]  # RFC 8617 4.1.1: i=N;
-    claimed = claimed.strip().lower()
-    return claimed.startswith(b"(") or claimed.split(b" ")[0].strip(b'"') == hostname
+    # RFC 8601 2.2: [CFWS] authserv-id [CFWS version] ";"; RFC 8617 4.1.1 puts "i=N;" before it.
+    words = value.replace(b"\r\n", b"").split(b";") if name.startswith(b"arc") else [value]
+    return _authserv_id(words[min(1, len(words) - 1)].replace(b"\r\n", b"")) == hostname
+
+
+def _authserv_id(value: bytes) -> bytes:
+    """The authserv-id as whoever reads the field would read it: in lower case, without comments and quotes.
+
+    RFC 5322 3.2.2 lets comments nest, and 3.2.4 a backslash quote any octet of a quoted string.
+    """
+    found, depth, quoted = bytearray(), 0, False
+    octets = iter(value)
+    for octet in octets:
+        if octet == _BACKSLASH and (depth or quoted):
+            octet = next(octets, octet)
+            if depth:
+                continue
+        elif not depth and octet == _QUOTE:
+            quoted = not quoted
+            continue
+        elif not quoted and octet == _OPEN:
+            depth += 1
+            continue
+        elif depth:
+            depth -= octet == _CLOSE
+            continue
+        elif not quoted and octet in b" \t;":
+            if found or octet == _SEMICOLON:
+                break
+            continue
+        found.append(octet)
+    return bytes(found).lower()

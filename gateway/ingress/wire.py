@@ -135,6 +135,10 @@ class Wire(asyncio.BufferedProtocol):
 
     # -- what the session calls
 
+    def now(self) -> float:
+        """The loop's time, which `until` is of."""
+        return self._loop.time()
+
     async def more(
         self, seconds: float, *, until: float | None = None, idle: bool = False, block: int = COMMAND_BLOCK
     ) -> None:

@@ -122,6 +122,19 @@ async def test_time_for_a_command(open_door: OpenDoor) -> None:
         await peer.play("S: 220 *\nC| NOO\nS: 421 4.4.2 timed out\n-- closed")
 
 
+@pytest.mark.parametrize("dripped", [b"x", b"x\n"])
+async def test_time_for_a_command_that_drips(open_door: OpenDoor, dripped: bytes) -> None:
+    """A command has its time from its first octet on, not from its last."""
+    house = await open_door(limits=replace(SMALL, command_timeout=0.5))
+    async with await house.peer() as peer, asyncio.timeout(15):
+        await peer.play("S: 220 *")
+        reply = asyncio.create_task(peer.line())
+        while not reply.done():
+            await peer.send(dripped)
+            await asyncio.sleep(0.05)
+        assert (await reply)[:9] in ("421 4.4.2", "500 5.5.2")
+
+
 async def begin(peer: Peer) -> None:
     await peer.play("""
         S: 220 *

@@ -33,6 +33,7 @@ def version_2(command: int, family: int, addresses: bytes) -> bytes:
 
 
 V4 = IPv4Address("192.0.2.1").packed + IPv4Address("192.0.2.2").packed + struct.pack(">HH", 1, 25)
+MAPPED = IPv6Address("::ffff:192.0.2.1").packed + IPv6Address("::1").packed + struct.pack(">HH", 1, 25)
 V6 = IPv6Address("2001:db8::1").packed + IPv6Address("2001:db8::2").packed + struct.pack(">HH", 1, 25)
 
 
@@ -46,6 +47,8 @@ V6 = IPv6Address("2001:db8::1").packed + IPv6Address("2001:db8::2").packed + str
         (version_2(1, 0x11, V4), "192.0.2.1"),
         (version_2(1, 0x21, V6), "2001:db8::1"),
         (version_2(1, 0x11, V4 + b"\x04\0\x01x"), "192.0.2.1"),
+        (b"PROXY TCP6 ::ffff:192.0.2.1 ::ffff:192.0.2.2 4711 25\r\n", "192.0.2.1"),
+        (version_2(1, 0x21, MAPPED), "192.0.2.1"),
         (version_2(0, 0x00, b""), "127.0.0.1"),
         (version_2(1, 0x00, b""), "127.0.0.1"),
     ],

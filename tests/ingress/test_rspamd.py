@@ -30,8 +30,21 @@ FORGED = (
     b'Authentication-Results: "mx.example.ie" 1; spf=pass\r\n'
     b"ARC-Authentication-Results: i=1; mx.example.ie; arc=pass\r\n"
     b"X-Spam-Status : No, score=-100\r\n"
+    b"Authentication-Results: mx.example.ie\t1; spf=pass\r\n"
+    b"Authentication-Results: mx.example.ie(a (nested) \\) one); spf=pass\r\n"
+    b"Authentication-Results:\r\n (a)(b)\r\n\t(c) mx.example.ie (d)\r\n ; spf=pass\r\n"
+    b'Authentication-Results: "mx.\\example.ie"; spf=pass\r\n'
+    b'Authentication-Results: mx."example".ie; spf=pass\r\n'
+    b"AUTHENTICATION-RESULTS\t: mx.example.ie\r\n"
+    b"ARC-Authentication-Results: i=1 ;\r\n\t(x) mx.example.ie; arc=pass\r\n"
 )
-KEPT = b"Authentication-Results: mx.other.example; spf=fail\r\nX-Spamming: is a hobby\r\n"
+KEPT = (
+    b"Authentication-Results: mx.other.example; spf=fail\r\n"
+    b"Authentication-Results: (mx.example.ie) mx.other.example 1; spf=fail (mx.example.ie;)\r\n"
+    b"Authentication-Results: not.mx.example.ie; spf=fail\r\n"
+    b"Authentication-Results-Of: mx.example.ie; a=b\r\n"
+    b"X-Spamming: is a hobby\r\n"
+)
 
 
 @dataclass
@@ -41,6 +54,7 @@ class StandIn:
     answer: dict[str, Any] = field(default_factory=lambda: {"action": "no action", "score": 0.5})
     status: int = 200
     seconds: float = 0.0
+    form: str = ""
     asked: list[tuple[dict[str, list[str]], bytes]] = field(default_factory=list)
     url: str = ""
 
@@ -48,7 +62,17 @@ class StandIn:
         fields = {name: request.headers.getall(name) for name in request.headers}
         self.asked.append((fields, await request.read()))
         await asyncio.sleep(self.seconds)
-        return web.json_response(self.answer, status=self.status)
+        response = web.json_response(self.answer, status=self.status)
+        match self.form:
+            case "gzip":
+                response.enable_compression(web.ContentCoding.gzip)
+            case "chunked":
+                response.enable_chunked_encoding()
+            case "cut":
+                response.headers["Content-Length"] = "1000000"
+                assert request.transport is not None
+                request.transport.close()
+        return response
 
 
 @pytest.fixture
@@ -159,7 +183,24 @@ def test_nothing_else_of_a_message_is_touched(content: bytes) -> None:
     assert without_forged(content, "mx.example.ie") == expected
 
 
-@pytest.mark.parametrize("trouble", ["gone", "error", "slow", "nonsense", "redirect"])
+@pytest.mark.parametrize("form", ["gzip", "chunked"])
+async def test_an_answer_in_another_form_is_an_answer(
+    rspamd: StandIn, open_checked: Callable[[RspamdSettings], Awaitable[House]], form: str
+) -> None:
+    rspamd.form, rspamd.answer["action"] = form, "reject"
+    house = await open_checked(RspamdSettings(rspamd.url))
+    assert (await deliver(house, b"Subject: x\r\n\r\nhello\r\n")).startswith("550 5.7.1 ")
+
+
+async def test_an_answer_without_end_is_none(
+    rspamd: StandIn, open_checked: Callable[[RspamdSettings], Awaitable[House]]
+) -> None:
+    rspamd.answer["symbols"] = "x" * 2_000_000
+    house = await open_checked(RspamdSettings(rspamd.url))
+    assert (await deliver(house, b"Subject: x\r\n\r\nhello\r\n")).startswith("451 4.7.1 ")
+
+
+@pytest.mark.parametrize("trouble", ["gone", "error", "slow", "nonsense", "redirect", "cut"])
 @pytest.mark.parametrize("choice", list(WhenUnreachable))
 async def test_an_rspamd_that_cannot_be_asked(
     rspamd: StandIn,
@@ -177,6 +218,8 @@ async def test_an_rspamd_that_cannot_be_asked(
             rspamd.answer = {"score": "x"}
         case "redirect":
             rspamd.status = 307
+        case "cut":
+            rspamd.form = "cut"
     house = await open_checked(RspamdSettings(url, timeout=0.2, unreachable=choice))
     reply = await deliver(house, FORGED + b"Subject: x\r\n\r\nhello\r\n")
     if choice is WhenUnreachable.DEFER:
