@@ -83,9 +83,12 @@ class Arrivals:
         Raises Unavailable, Forbidden, Corrupt: what was entered is entered.
         """
         given: dict[str, set[int]] = {}
+        # This run goes on where it stood. What comes in late behind it is for the next run, which looks
+        # back by the overlap again: else 50,000 messages of one hour would be listed 200 times.
+        looked_at = ""
         while True:
             known = await self._intake.read()
-            listed, more = await self._new(known)
+            listed, more = await self._new(known, looked_at)
             if not listed:
                 return given
             try:
@@ -95,6 +98,7 @@ class Arrivals:
             await self._intake.note([message_of(one) for one in listed], deliveries)
             if not more:
                 return given
+            looked_at = listed[-1].key
 
     async def enter(
         self, known: Known, listed: Sequence[Listed], given: dict[str, set[int]]
@@ -118,12 +122,13 @@ class Arrivals:
             )
         return entered
 
-    async def _new(self, known: Known) -> tuple[list[Listed], bool]:
-        """What lies there and is not known, oldest first, and whether there may be more."""
+    async def _new(self, known: Known, looked_at: str) -> tuple[list[Listed], bool]:
+        """What lies behind `looked_at` and is not known, oldest first, and whether there may be more."""
         prefix = f"mail/{self._vault.account}/"
         found: list[Listed] = []
         # The twelve digits of a millisecond sort before every name in it.
-        listing = self._vault.home.mail.list(prefix, start_after=f"{prefix}{known.since}")
+        start_after = max(looked_at, f"{prefix}{known.since}")
+        listing = self._vault.home.mail.list(prefix, start_after=start_after)
         async with aclosing(listing):
             async for one in listing:
                 if str(message_of(one)) not in known.recent:

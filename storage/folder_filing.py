@@ -24,6 +24,8 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, final
 
+import structlog
+
 from storage.errors import StorageError
 from storage.flags import Flags, put_flags
 from storage.folder_documents import Arrived, Leaving
@@ -41,6 +43,8 @@ from storage.mailbox import Envelope, append, message_key
 from storage.sealing import Binding, seal_message
 from storage.tombstones import hide
 from storage.traffic import write_record
+
+_log: Final = structlog.get_logger(__name__)
 
 PROTOCOL: Final = "IMAP"  # in the traffic record, where RFC 3848 has ESMTP
 _IDS: Final = MessageIds()
@@ -105,13 +109,13 @@ class Filing:
         try:
             async with aclosing(stream):
                 arrivals = [arrival async for arrival in stream]
-            there = await self._enter(target, arrivals)
         except BaseException:
             # RFC 3501 6.4.7: the target is left as it was before the attempt.
-            await asyncio.shield(self._take_back(put))
+            await asyncio.shield(self._settle(target, put, whole=False))
             raise
-        finally:
-            await asyncio.shield(vault.let_go(note))
+        # What fails from here on leaves the note: when it is due, somebody looks at what became of it.
+        there = await self._enter(target, arrivals)
+        await asyncio.shield(vault.let_go(note))
         return tuple(zip((entry.uid for entry in entries), there, strict=True))
 
     async def move(self, source: Index, uids: UidSet, target: Index) -> Pairs:
@@ -205,20 +209,53 @@ class Filing:
                 draft.head = replace(draft.head, filed=filed[-_FILED:])
             return tuple(there[one.message] for one in arrivals)
 
+        messages = [one.message for one in arrivals]
         try:
             uids = await index.commit(enter)
-        except NoSuchFolder:
-            await self._take_back([one.message for one in arrivals])
-            raise
+        except BaseException as error:
+            # The swap may have happened, and its answer been lost; or the session ends at this moment.
+            settled = await asyncio.shield(self._settle(index, messages, whole=True))
+            if not settled or not isinstance(error, StorageError):
+                raise
+            uids = settled
         # They are in the folder. What is remembered here only spares the next look at INBOX some work: the
         # command has succeeded, and a copy that the folder names must not be taken back.
         with suppress(StorageError):
-            await self._intake.remember([one.message for one in arrivals])
+            await self._intake.remember(messages)
         return uids
 
-    async def _take_back(self, messages: Sequence[MessageId]) -> None:
-        for message in messages:
-            await hide(self._vault.home.mail, self._vault.account, message)
+    async def _settle(self, index: Index, put: Sequence[MessageId], *, whole: bool) -> tuple[int, ...] | None:
+        """After an attempt that ended badly: all of it is in the folder, or none (RFC 3501 6.3.11, 6.4.7).
+
+        `put` is `whole` where nothing was left to put. Returns the UIDs where the head names all of it;
+        nothing where it names none, and from now on never will; None where nobody can say for now: then
+        nothing is taken back, since a head may name it.
+        """
+        if not put:
+            return ()
+        try:
+            there = await index.commit(partial(_all_or_none, put=put, whole=whole))
+        except NoSuchFolder:
+            there = ()
+        except StorageError as error:
+            _log.info("folders.filing_unsettled", folder=index.id, reason=type(error).__name__)
+            return None
+        if not there:
+            for message in put:
+                await hide(self._vault.home.mail, self._vault.account, message)
+        return there
+
+
+async def _all_or_none(draft: Draft, *, put: Sequence[MessageId], whole: bool) -> tuple[int, ...]:
+    there = await draft.holding(put)
+    if whole and len(there) == len(put):
+        return tuple(there[message] for message in put)
+    if there:  # another session has looked at INBOX meanwhile, and filed what it found
+        await draft.remove(await draft.entries(UidSet.of(there.values())))
+    # A new head, even where nothing else changes: a swap that is still on its way finds its own gone. And
+    # whoever has listed the messages before they are hidden finds them known, and enters none.
+    draft.head = replace(draft.head, filed=(*draft.head.filed, *map(str, put)))
+    return ()
 
 
 async def _forget(draft: Draft, *, name: str) -> None:

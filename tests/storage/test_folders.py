@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -26,6 +26,7 @@ from storage.identity import MessageIds
 from storage.importing import Found, announce, import_message
 from storage.keyring import Keyholder, rotate_keyring
 from storage.mailbox import Envelope, append, message_key
+from storage.objects import Listed
 from storage.region import RegionStore
 from storage.tombstones import hidden
 from tests.holds.people import AOIFE, NORA, NOW, on
@@ -258,6 +259,28 @@ async def test_clocks_that_differ(it: Ward) -> None:
     await arrives(it.now)
     assert (await folder.refresh()).count == 5
     assert (await folder.refresh()).count == 5
+
+
+async def test_a_long_row_of_new_mail_is_listed_once(it: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Taken in by parts, each of which goes on where the last one stood; what came in late behind them, as
+    by a clock that is slow, is for the next look."""
+    monkeypatch.setattr("storage.folder_arrivals.CHUNK", 3)
+    sent = await it.deliver(8)
+    folder = await (await signed_in(it)).folder(INBOX)
+    starts: list[str] = []
+    listing = it.store.mail.list
+
+    def listed(prefix: str, *, start_after: str | None = None) -> AsyncGenerator[Listed]:
+        if prefix.startswith("mail/"):
+            starts.append((start_after or "").removeprefix(prefix))
+        return listing(prefix, start_after=start_after)
+
+    monkeypatch.setattr(it.store.mail, "list", listed)
+    view = await folder.refresh()
+    assert starts[1:] == [str(sent[2]), str(sent[5])]
+    late = MessageIds().issue(sent[1].received_at - timedelta(seconds=30))
+    await append(it.store, it.located, Envelope("", "", "", "", NOW, "ESMTP"), MAIL, message=late)
+    assert (await folder.refresh()).count == view.count + 1 == 9
 
 
 async def test_imported_mail_shows_where_it_was_filed(it: Ward) -> None:
