@@ -6,20 +6,24 @@ of memory for each.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, final
+from typing import Final, TypeVar, final
 
 from storage.deletion import Candidate
 from storage.errors import Corrupt
 from storage.flags import FLAGS
 from storage.identity import AccountId, IdentityError, MessageId
 from storage.labels import LABELS
+from storage.objects import Bucket, Listed
 from storage.tombstones import TOMBSTONES
 from storage.versions import Version, Versions
 
 MAIL: Final = "mail/"
 _FOLDERS: Final = (MAIL, TOMBSTONES, LABELS, FLAGS)
+
+_T = TypeVar("_T", Version, Listed)
 
 
 @final
@@ -54,6 +58,19 @@ class Stored:
         return Candidate(self.versions, self.message)
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a plain read finds under one message's name: the newest of each object, and nothing hidden."""
+
+    message: MessageId
+    objects: tuple[Listed, ...]
+
+    @property
+    def octets(self) -> int:
+        return sum(one.size for one in self.objects)
+
+
 async def stored_messages(
     versions: Versions, account: AccountId, *, start_after: MessageId | None = None
 ) -> AsyncIterator[Stored]:
@@ -61,16 +78,18 @@ async def stored_messages(
 
     Raises Corrupt for an object whose name is no message's; Unavailable, Forbidden.
     """
-    streams = [_grouped(versions, f"{folder}{account}/", start_after) for folder in _FOLDERS]
-    heads = [await anext(stream, None) for stream in streams]
-    while any(heads):
-        message = min(head[0] for head in heads if head is not None)
-        found: list[Version] = []
-        for index, head in enumerate(heads):
-            if head is not None and head[0] == message:
-                found += head[1]
-                heads[index] = await anext(streams[index], None)
-        yield Stored(message, tuple(found))
+
+    def listed(prefix: str) -> AsyncIterator[Version]:
+        return versions.list(prefix, start_after=f"{prefix}{start_after}" if start_after else None)
+
+    async for message, found in _side_by_side(listed, account):
+        yield Stored(message, found)
+
+
+async def shown_messages(bucket: Bucket, account: AccountId) -> AsyncIterator[Shown]:
+    """The same for a plain read, which an engine lists at half the cost. Raises as `stored_messages`."""
+    async for message, found in _side_by_side(bucket.list, account):
+        yield Shown(message, found)
 
 
 async def stored_message(versions: Versions, account: AccountId, message: MessageId) -> Stored:
@@ -79,21 +98,35 @@ async def stored_message(versions: Versions, account: AccountId, message: Messag
     return Stored(message, tuple(version for several in found for version in several))
 
 
-async def _grouped(
-    versions: Versions, prefix: str, start_after: MessageId | None
-) -> AsyncIterator[tuple[MessageId, list[Version]]]:
-    start = f"{prefix}{start_after}" if start_after else None
-    current: tuple[MessageId, list[Version]] | None = None
-    async for version in versions.list(prefix, start_after=start):
+async def _side_by_side(
+    listed: Callable[[str], AsyncIterator[_T]], account: AccountId
+) -> AsyncIterator[tuple[MessageId, tuple[_T, ...]]]:
+    prefixes = [f"{folder}{account}/" for folder in _FOLDERS]
+    streams = [_grouped(listed(prefix), prefix) for prefix in prefixes]
+    # The first pages together: most mailboxes have nothing in the folders beside the mail.
+    heads = list(await asyncio.gather(*(anext(stream, None) for stream in streams)))
+    while any(heads):
+        message = min(head[0] for head in heads if head is not None)
+        found: list[_T] = []
+        for index, head in enumerate(heads):
+            if head is not None and head[0] == message:
+                found += head[1]
+                heads[index] = await anext(streams[index], None)
+        yield message, tuple(found)
+
+
+async def _grouped(listed: AsyncIterator[_T], prefix: str) -> AsyncIterator[tuple[MessageId, Sequence[_T]]]:
+    current: tuple[MessageId, list[_T]] | None = None
+    async for one in listed:
         try:
-            message = MessageId.parse(version.key.removeprefix(prefix))
+            message = MessageId.parse(one.key.removeprefix(prefix))
         except IdentityError:
-            raise Corrupt(version.key, "its name is no message id") from None
+            raise Corrupt(one.key, "its name is no message id") from None
         if current is not None and current[0] == message:
-            current[1].append(version)
+            current[1].append(one)
             continue
         if current is not None:
             yield current
-        current = (message, [version])
+        current = (message, [one])
     if current is not None:
         yield current

@@ -42,16 +42,16 @@ from storage.accounts import SubscriberRecord
 from storage.audit.entry import Entry, Event
 from storage.bookkeeping import discard
 from storage.coverage import Coverer
-from storage.deletion import Deletions, in_time
+from storage.deletion import in_time
 from storage.directory import Directory
 from storage.erasure import SETTLE
 from storage.errors import AlreadyExists, StorageError
 from storage.holds import Held, HoldRegister
 from storage.identity import AccountId
-from storage.leftovers import everything
+from storage.leftovers import clear_away, clear_away_messages
 from storage.located import AccountStatus, Located
 from storage.mailboxes import mailbox_of
-from storage.moving import CLAIM, Move, MoveRecord, Phase, move_key, prove_moved_away, read_move
+from storage.moving import CLAIM, Move, MovedAway, MoveRecord, Phase, move_key, prove_moved_away, read_move
 from storage.region import RegionStore
 from storage.transfer import Transfer
 from storage.unheld import refuse_if_held
@@ -213,7 +213,6 @@ class _Run:
             self._old.store,
             self._new.store,
             (self._old.register.vault, self._new.register.vault),
-            (self._old.register.versions, self._new.register.versions),
             self._account,
             self._record,
         )
@@ -223,7 +222,8 @@ class _Run:
         await self._freeze()
         surplus = await transfer.copy(self._ticker(Phase.FROZEN))
         if surplus:  # deleted in the old home after it was copied
-            await self._destroy_copies(lambda message: message in surplus)
+            proof = await self._not_at_home_in_the_new()
+            await clear_away_messages(self._new.register, proof, self._record.still_ours, surplus)
         await transfer.copy_documents()
         await self._flip(transfer)
 
@@ -302,18 +302,14 @@ class _Run:
         """The mailbox stays where it is, works as before, and the copies are taken away again."""
         if self._record.move.status is AccountStatus.ACTIVE:
             await self._directory.resume(self._address)
-        await self._destroy_copies(lambda _: True)
+        proof = await self._not_at_home_in_the_new()
+        await clear_away(self._new.register, proof, self._record.still_ours)
         await discard(self._old.register.versions, move_key(self._account))
 
-    async def _destroy_copies(self, meant: Callable[[object], bool]) -> None:
-        """In the region that the mailbox has not come to live in: proven with the registrar."""
+    async def _not_at_home_in_the_new(self) -> MovedAway:
+        """The mailbox has not come to live there: proven with the registrar."""
         new = self._new.store.region.code
-        proof = await prove_moved_away(self._directory, self._address, self._account, new)
-        async with Deletions(self._new.register).leftovers(proof) as eraser:
-            async for batch in everything(self._new.register, self._account, frozenset()):
-                await self._record.still_ours()
-                chosen = [one for one in batch if meant(one.message)]
-                await eraser.destroy(chosen)
+        return await prove_moved_away(self._directory, self._address, self._account, new)
 
     async def _clear(self) -> None:
         """Steps 7 and 8."""
@@ -326,15 +322,10 @@ class _Run:
         tick = self._ticker(Phase.FLIPPED)
         left = True
         while left:
-            left = False
             carried = await self._carry_holds_over()
-            async with Deletions(self._old.register).leftovers(proof) as eraser:
-                async for batch in everything(self._old.register, self._account, carried):
-                    await self._record.still_ours()
-                    await eraser.destroy(batch)
-                    left = True
-                    for _ in batch:
-                        tick()
+            left = await clear_away(
+                self._old.register, proof, self._record.still_ours, carried=carried, progress=tick
+            )
         # Of processes that died here. Nothing is left that a request of theirs could still delete.
         async for intent in self._old.register.intents.standing(self._account):
             await self._old.register.intents.remove(intent.key)

@@ -13,7 +13,7 @@ import re
 from collections.abc import AsyncIterator, Callable
 from typing import Final, final
 
-from storage.contents import MAIL, Stored, stored_messages
+from storage.contents import MAIL, Shown, shown_messages
 from storage.errors import AlreadyExists, Corrupt, NotFound, Unavailable
 from storage.identity import AccountId, MessageId
 from storage.in_order import in_order
@@ -24,11 +24,17 @@ from storage.mailbox import message_key
 from storage.moving import MoveRecord
 from storage.opening import Opener
 from storage.region import RegionStore
-from storage.sealing import Binding, open_document, read_document_header, seal_document, seal_message
+from storage.sealing import (
+    LONGEST_SEALED,
+    Binding,
+    open_document,
+    read_document_header,
+    seal_document,
+    seal_message,
+)
 from storage.tombstones import TOMBSTONES, hide
 from storage.traffic import TrafficRecord, write_record
 from storage.vault import Vault
-from storage.versions import Versions
 
 AT_ONCE: Final = 32
 _IN_MEMORY: Final = 64 * 1024 * 1024  # octets of sealed mail under way; one larger message goes alone
@@ -45,7 +51,6 @@ class Transfer:
         old: RegionStore,
         new: RegionStore,
         vaults: tuple[Vault, Vault],
-        versions: tuple[Versions, Versions],
         account: AccountId,
         record: MoveRecord,
         keys: PublicKeys,
@@ -54,7 +59,6 @@ class Transfer:
         self._old: Final = old
         self._new: Final = new
         self._old_vault, self._new_vault = vaults
-        self._old_versions, self.new_versions = versions
         self._account: Final = account
         self._record: Final = record
         self._reads: Final = Opener(old, account)
@@ -69,7 +73,6 @@ class Transfer:
         old: RegionStore,
         new: RegionStore,
         vaults: tuple[Vault, Vault],
-        versions: tuple[Versions, Versions],
         account: AccountId,
         record: MoveRecord,
     ) -> Transfer:
@@ -77,7 +80,7 @@ class Transfer:
         holder = Keyholder(new.region.code, account)
         keys = await create_keyring(new.mail, new.keys, holder, record.move.begun)
         ring = await Keyring.load(old.mail, old.keys, Keyholder(old.region.code, account))
-        return cls(old, new, vaults, versions, account, record, keys, ring)
+        return cls(old, new, vaults, account, record, keys, ring)
 
     async def copy(self, progress: Callable[[], None]) -> set[MessageId]:
         """Carry over what the new home lacks; returns what it has and the old one has not.
@@ -86,7 +89,7 @@ class Transfer:
         """
         surplus: set[MessageId] = set()
 
-        async def one(pair: tuple[Stored | None, Stored | None]) -> None:
+        async def one(pair: tuple[Shown | None, Shown | None]) -> None:
             here, there = pair
             if here is not None:
                 await self._carry(here, there)
@@ -95,8 +98,8 @@ class Transfer:
             progress()
 
         pairs = _abreast(
-            stored_messages(self._old_versions, self._account),
-            stored_messages(self.new_versions, self._account),
+            shown_messages(self._old.mail, self._account),
+            shown_messages(self._new.mail, self._account),
         )
         async for _ in in_order(pairs, one, AT_ONCE, weigh=_octets, budget=_IN_MEMORY):
             pass
@@ -109,12 +112,11 @@ class Transfer:
                 await self._reseal(listed.key)
         await self._reseal(f"accounts/{self._account}/account.json")
 
-    async def _carry(self, here: Stored, there: Stored | None) -> None:
+    async def _carry(self, here: Shown, there: Shown | None) -> None:
         await self._record.still_ours()
-        have = {one.key for one in (there.versions if there else ()) if one.latest and not one.is_marker}
-        for version in here.versions:
-            if version.latest and not version.is_marker:
-                await self._carry_object(here.message, version.key, is_there=version.key in have)
+        have = {one.key for one in there.objects} if there else set()
+        for one in here.objects:
+            await self._carry_object(here.message, one.key, is_there=one.key in have)
 
     async def _carry_object(self, message: MessageId, key: str, *, is_there: bool) -> None:
         if key.startswith(MAIL):
@@ -134,15 +136,18 @@ class Transfer:
     async def _carry_message(self, message: MessageId) -> None:
         key = message_key(self._account, message)
         try:
-            sealed = (await self._old.mail.get(key)).body
+            # As a range: see `Opener`.
+            sealed = await self._old.mail.get_range(key, 0, LONGEST_SEALED)
         except NotFound:
             return  # deleted since it was listed: the comparison at the end will tell
         traffic, content = await self._reads.unseal(message, sealed)
         _must_be(key, traffic, content)
         binding = Binding(self._new.region.code, key)
         again = seal_message(self.keys, binding, write_record(traffic), content)
+        # Nothing was there when it was listed, and whoever holds the claim is alone in writing here: the
+        # first attempt needs no condition. Were it another's after all, it would be this same message.
         try:
-            etag = await self._new.mail.put_if_absent(key, again)
+            etag = await self._new.mail.put_if_absent(key, again, fresh_key=True)
         except AlreadyExists:
             await self._verify(message)
             return
@@ -175,9 +180,9 @@ class Transfer:
         await self._new.mail.put(key, again)
 
 
-def _octets(pair: tuple[Stored | None, Stored | None]) -> int:
+def _octets(pair: tuple[Shown | None, Shown | None]) -> int:
     here, _ = pair
-    return sum(version.size for version in here.versions) if here is not None else 0
+    return here.octets if here is not None else 0
 
 
 def _must_be(key: str, traffic: TrafficRecord, content: bytes) -> None:
@@ -186,8 +191,8 @@ def _must_be(key: str, traffic: TrafficRecord, content: bytes) -> None:
 
 
 async def _abreast(
-    old: AsyncIterator[Stored], new: AsyncIterator[Stored]
-) -> AsyncIterator[tuple[Stored | None, Stored | None]]:
+    old: AsyncIterator[Shown], new: AsyncIterator[Shown]
+) -> AsyncIterator[tuple[Shown | None, Shown | None]]:
     """Two mailboxes side by side, in key order: None where one of them has nothing of that name."""
     here, there = await anext(old, None), await anext(new, None)
     while here is not None or there is not None:

@@ -2,7 +2,8 @@
 
 Targets (issue 8, lines 6 and 8): placing a hold on a mailbox of 100,000 messages returns in under a second;
 the bucket's lock covers at least 500 objects/s; a move runs at no less than 50% of the rate of a raw copy (a
-get and a put of each object, in the same run); 10,000 messages are imported, beside as many bare puts of the
+get and a put-if-absent of each object, 32 at a time, in the same run: the source stays, where a move destroys
+it too); 10,000 messages are imported, beside as many bare puts of the
 same octets.
 
     python -m tests.bench.bench_holds [--messages N] [--cover N] [--move N] [--import N]

@@ -319,12 +319,14 @@ async def test_there_and_back_again(it: Border) -> None:
 @pytest.mark.parametrize("moment", list(Moment))
 @pytest.mark.parametrize("side", ["old", "new"])
 async def test_a_crash_at_any_write_on_either_side_loses_and_doubles_nothing(
-    settle: Settle, side: str, moment: Moment
+    settle: Settle, side: str, moment: Moment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The process dies at each write in turn, before or after the engine has done what it was asked.
 
-    Each move begins where the one before it ended, so the two regions are old and new by turns.
+    Each move begins where the one before it ended, so the two regions are old and new by turns. What is
+    left behind goes in as many batches as there are messages, so that several are under way at the death.
     """
+    monkeypatch.setattr("storage.leftovers._BATCH", 1)
     async with border(settle) as it:
         await it.deliver(2)
         deaths = 0
