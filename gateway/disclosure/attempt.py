@@ -6,7 +6,7 @@ that region's log from then on: a log says nothing about a region to people not 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Final, final
@@ -20,7 +20,7 @@ from gateway.disclosure.metrics import Metrics
 from gateway.disclosure.office import Chamber, Office
 from gateway.disclosure.problems import AuditReference, Kind, Problem
 from policy.address import Address
-from policy.geography import Region
+from policy.geography import Region, RegionCode
 from policy.order import DataCategory, Order
 from storage.audit.entry import Entry, Event, Result
 from storage.audit.log import LogUnavailable
@@ -120,6 +120,12 @@ class Attempt:
             raise self._unlogged(error) from error
         self._metrics.committed(entry)
         return Place(committed.region, committed.index)
+
+    async def looks(self, event: Event, regions: Iterable[RegionCode]) -> None:
+        """Commit a look at a list of those regions, in the log of each: it tells nothing of the others."""
+        for region in regions:
+            self.enter(self.office.chambers[region], None)
+            await self.commit(event)
 
     def deed(self, place: Place) -> Deed:
         """What the asker has just done, as a disclosure keeps it."""

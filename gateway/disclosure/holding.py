@@ -129,13 +129,14 @@ async def list_holds(request: web.Request) -> web.StreamResponse:
 
 
 async def find_holds(attempt: Attempt, desk: Desk, query: models.PageQuery) -> tuple[list[Hold], str | None]:
-    """The page, and the token of the next one. Raises Problem 403 and 422."""
-    regions = attempt.asker.regions(Role.CUSTODIAN)
+    """The page, and the token of the next one, once the look is in the log. Raises Problem 403 and 422."""
+    regions = sorted(attempt.asker.regions(Role.CUSTODIAN))
     if not regions:
         raise Problem(Kind.ROLE, f"the role {Role.CUSTODIAN} is needed")
     after = _hold_id(decode_token(query.pageToken, 1)[0]) if query.pageToken else None
+    await attempt.looks(Event.HOLD_VIEWED, regions)
     found: list[Hold] = []
-    for region in sorted(regions):
+    for region in regions:
         count = 0
         async for hold in desk.holds(region).list(after=after):
             found.append(hold)

@@ -53,6 +53,7 @@ async def list_orders(request: web.Request) -> web.StreamResponse:
         query = read_query(request, order_models.OrderQuery)
         regions = _regions(attempt, query.region)
         after = _place(query.pageToken)
+        await attempt.looks(Event.DISCLOSURE_VIEWED, regions)
         page: list[tuple[RegionCode, Claimed]] = []
         for region in regions:
             found = 0

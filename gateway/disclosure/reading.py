@@ -30,7 +30,10 @@ _CHUNK: Final = 4 << 20  # octets of a part in memory at once
 
 
 async def list_disclosures(request: web.Request) -> web.StreamResponse:
-    """One page of what the asker may see, in the regions where they are cleared for anything."""
+    """One page of what the asker may see, in the regions where they are cleared for anything.
+
+    Looking at it is logged, as a look at one is: it names the matters of many people at once.
+    """
     desk = request.app[DESK]
     attempt = desk.attempt()
     async with attempt.recorded():
@@ -43,11 +46,15 @@ async def list_disclosures(request: web.Request) -> web.StreamResponse:
 async def find_page(
     attempt: Attempt, desk: Desk, query: models.DisclosureQuery
 ) -> tuple[list[Filed], str | None]:
-    """The page, and the token of the next one. Raises Problem 403 and 422."""
+    """The page, and the token of the next one, once the look is in the log. Raises Problem 403 and 422."""
     regions = _regions(attempt, query)
     if query.orderBy == "due":
-        return await _by_due(desk, regions, query)
-    return await _by_creation(desk, regions, query)
+        due = _token_due(query.pageToken)
+        await attempt.looks(Event.DISCLOSURE_VIEWED, regions)
+        return await _by_due(desk, regions, query, due)
+    after = _token_id(query.pageToken)
+    await attempt.looks(Event.DISCLOSURE_VIEWED, regions)
+    return await _by_creation(desk, regions, query, after)
 
 
 def _regions(attempt: Attempt, query: models.DisclosureQuery) -> tuple[RegionCode, ...]:
@@ -61,10 +68,9 @@ def _regions(attempt: Attempt, query: models.DisclosureQuery) -> tuple[RegionCod
 
 
 async def _by_creation(
-    desk: Desk, regions: tuple[RegionCode, ...], query: models.DisclosureQuery
+    desk: Desk, regions: tuple[RegionCode, ...], query: models.DisclosureQuery, after: DisclosureId | None
 ) -> tuple[list[Filed], str | None]:
     """Oldest first, from the token's id on. Reads on only until the page is full."""
-    after = _token_id(query.pageToken)
     page: list[Filed] = []
     for region in regions:
         found = 0
@@ -82,11 +88,12 @@ async def _by_creation(
 
 
 async def _by_due(
-    desk: Desk, regions: tuple[RegionCode, ...], query: models.DisclosureQuery
+    desk: Desk,
+    regions: tuple[RegionCode, ...],
+    query: models.DisclosureQuery,
+    after: tuple[str, str] | None,
 ) -> tuple[list[Filed], str | None]:
     """What is due first, first; what is never due, last. Reads every disclosure of the regions once."""
-    after = _token_due(query.pageToken)
-
     page: list[Filed] = []
     for region in regions:
         async for filed in desk.dockets[region].all():

@@ -145,7 +145,7 @@ async def test_a_second_process_with_the_same_memory_waits_its_turn(tmp_path: Pa
     held = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
-        "import fcntl,sys; f=open(sys.argv[1],'ab'); fcntl.flock(f,fcntl.LOCK_EX); print(flush=True); input()",
+        "import fcntl,sys; f=open(sys.argv[1],'ab'); fcntl.flock(f,2); print(flush=True); input()",
         str(tmp_path / ".turn"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,

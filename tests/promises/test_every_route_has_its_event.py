@@ -41,7 +41,7 @@ Ends = frozenset[Event] | str
 ROUTES: Final[dict[str, Ends]] = {
     "POST /v1/disclosures": ATTEMPT
     | {Event.ATTEMPT_UNVERIFIED, Event.ATTEMPT_REPLAYED, Event.DISCLOSURE_DECIDED, Event.HOLD_PLACED},
-    "GET /v1/disclosures": ATTEMPT,
+    "GET /v1/disclosures": ATTEMPT | {Event.DISCLOSURE_VIEWED},
     "GET /v1/disclosures/{id}": ATTEMPT | {Event.DISCLOSURE_VIEWED},
     "POST /v1/disclosures/{id}:approve": ATTEMPT
     | {
@@ -57,10 +57,10 @@ ROUTES: Final[dict[str, Ends]] = {
     | {Event.DISCLOSURE_VALIDATED, Event.HOLD_CHANGED, Event.ATTEMPT_UNVERIFIED},
     "GET /v1/disclosures/{id}/package": ATTEMPT | {Event.PACKAGE_FETCHED},
     "GET /v1/disclosures/{id}/package/{part}": ATTEMPT | {Event.PACKAGE_FETCHED},
-    "GET /v1/orders": ATTEMPT,
+    "GET /v1/orders": ATTEMPT | {Event.DISCLOSURE_VIEWED},
     "GET /v1/orders/{order}": ATTEMPT | {Event.DISCLOSURE_VIEWED},
     "POST /v1/holds": ATTEMPT | {Event.HOLD_PLACED},
-    "GET /v1/holds": ATTEMPT,
+    "GET /v1/holds": ATTEMPT | {Event.HOLD_VIEWED},
     "GET /v1/holds/{id}": ATTEMPT | {Event.HOLD_VIEWED},
     "POST /v1/holds/{id}:release": ATTEMPT | {Event.HOLD_CHANGED, Event.HOLD_RELEASED},
     "POST /v1/holds/{id}:reject": ATTEMPT | {Event.HOLD_CHANGED},
@@ -79,7 +79,7 @@ ROUTES: Final[dict[str, Ends]] = {
     "GET /console/sign-in": PUBLIC,
     "POST /console/sign-in": ATTEMPT,
     "POST /console/sign-out": ATTEMPT,
-    "GET /console/disclosures": ATTEMPT,
+    "GET /console/disclosures": ATTEMPT | {Event.DISCLOSURE_VIEWED},
     "GET /console/disclosures/{id}": ATTEMPT | {Event.DISCLOSURE_VIEWED},
     "POST /console/disclosures/{id}/approve": ATTEMPT
     | {
@@ -92,7 +92,7 @@ ROUTES: Final[dict[str, Ends]] = {
     "POST /console/disclosures/{id}/reject": ATTEMPT | {Event.DISCLOSURE_REJECTED},
     "GET /console/disclosures/{id}/package": ATTEMPT | {Event.PACKAGE_FETCHED},
     "GET /console/disclosures/{id}/package/{part}": ATTEMPT | {Event.PACKAGE_FETCHED},
-    "GET /console/holds": ATTEMPT,
+    "GET /console/holds": ATTEMPT | {Event.HOLD_VIEWED},
     "POST /console/holds": ATTEMPT | {Event.HOLD_PLACED},
     "GET /console/holds/{id}": ATTEMPT | {Event.HOLD_VIEWED},
     "POST /console/holds/{id}/release": ATTEMPT | {Event.HOLD_CHANGED, Event.HOLD_RELEASED},
