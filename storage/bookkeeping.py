@@ -1,5 +1,5 @@
 """Removing what only our own processes write and read: intents, claims, the records of moves, the
-owner's index of the mail, packages that have expired.
+owner's index of the mail, packages that have expired, console sessions that have ended.
 
 Nothing here is anybody's mail or record, so no hold speaks of it (what an index lists lies elsewhere, and
 is kept there); the folders are named here, and nothing else can be removed this way.
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import DeleteTypeDef, ObjectIdentifierTypeDef
 
-_FOLDERS: Final = ("deleting/", "moves/", "sweeps/", "folders/")
+_FOLDERS: Final = ("deleting/", "moves/", "sweeps/", "folders/", "console/ended/")
 _PACKAGES: Final = "packages/"
 
 

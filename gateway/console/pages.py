@@ -21,8 +21,10 @@ from gateway.console.session import LIFETIME, Sessions
 from gateway.disclosure.authentication import Presented
 from gateway.disclosure.desk import DESK
 from gateway.disclosure.problems import Kind, Problem
-from gateway.disclosure.transport import SESSION, problem_of, route_of
+from gateway.disclosure.transport import SESSION, presented, problem_of, route_of
 
+# The key that the connection's client certificate has proven, where there is one.
+HELD: Final = web.RequestKey("client key", str)
 SESSIONS: Final = web.AppKey("console sessions", Sessions)
 ROOT: Final = "/console"
 STATIC: Final = f"{ROOT}/static/"
@@ -60,6 +62,7 @@ def page(request: web.Request, template: str, *, status: int = 200, **shown: obj
         "path": request.path,
         "signed_in": session is not None,
         "csrf": session.csrf if session else "",
+        "certificate": request.get(HELD) is not None,
     }
     return aiohttp_jinja2.render_template(template, request, context | shown, status=status)
 
@@ -85,13 +88,18 @@ async def as_pages(
 
 
 async def _recognise(request: web.Request) -> None:
-    # An Authorization header counts for nothing here: only what no other site can make a browser send.
+    # Neither an Authorization header nor a certificate counts by itself here: only what no other site
+    # can make a browser send.
+    held = presented(request).spki
+    if held is not None:
+        request[HELD] = held
     request[SESSION] = Presented(None)
     cookie = request.cookies.get(cookie_name(request))
     session = await request.app[SESSIONS].open(cookie) if cookie else None
-    if session is not None:
-        request[CURRENT] = session
-        request[SESSION] = Presented(f"Bearer {session.token}")
+    if session is None or (session.spki is not None and session.spki != held):
+        return
+    request[CURRENT] = session
+    request[SESSION] = Presented(f"Bearer {session.token}" if session.token else None, session.spki)
 
 
 def cookie_name(request: web.Request) -> str:

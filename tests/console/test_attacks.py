@@ -9,8 +9,13 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, expect
 
+from gateway.console.session import Sessions
+from gateway.disclosure.desk import DESK
 from policy.clearance import Role
 from storage.audit.entry import Event
+from storage.errors import Unavailable
+from storage.layout import Place, place_of
+from storage.objects import Blob
 from storage.operators import OperatorRegister
 from tests.console.eyes import SAME, base, looking, signed_in
 from tests.disclosure.desk import IRELAND, Answer, Gateway, order
@@ -128,6 +133,73 @@ async def test_a_session_ends_with_its_sign_out_its_hour_and_its_token(desk: Gat
         assert await status(lasting) == 401
     finally:
         desk.clock.now = before
+
+
+async def test_a_session_signed_out_at_one_worker_is_over_at_every_other(desk: Gateway) -> None:
+    """Two workers of one gateway share nothing but the region."""
+    here, there = (Sessions(desk.chamber().vault, desk.clock) for _ in range(2))
+    cookie, other = await here.begin("a token", None), await here.begin("a token", None)
+    session = await there.open(cookie)
+    assert session is not None
+    assert session.token == "a token"
+    await there.end(session)
+    for worker in (here, there, Sessions(desk.chamber().vault, desk.clock)):
+        assert await worker.open(cookie) is None
+        assert await worker.open(other) is not None
+    await here.end(session)  # a second tab
+
+
+async def test_a_session_of_which_nobody_can_say_whether_it_has_ended_opens_nothing(desk: Gateway) -> None:
+    class Silent:
+        put_if_absent, compare_and_swap = (
+            desk.chamber().vault.put_if_absent,
+            desk.chamber().vault.compare_and_swap,
+        )
+        list, get_key = desk.chamber().vault.list, desk.chamber().vault.get
+
+        async def get(self, key: str) -> Blob:
+            if "ended" in key:
+                raise Unavailable("the region is down")
+            return await self.get_key(key)
+
+    sessions = Sessions(Silent(), desk.clock)
+    with pytest.raises(Unavailable):
+        await sessions.open(await sessions.begin("a token", None))
+
+
+async def test_what_sessions_leave_has_its_place_and_goes_when_nobody_can_use_it_any_more(
+    desk: Gateway,
+) -> None:
+    sessions, versions = (
+        Sessions(desk.chamber().vault, desk.clock),
+        desk.app[DESK].holds(IRELAND.code).versions,
+    )
+
+    async def end_one() -> str:
+        session = await sessions.open(await sessions.begin("a token", None))
+        assert session is not None
+        await sessions.end(session)
+        return session.id
+
+    async def left() -> set[str]:
+        keys = [version.key async for version in versions.list("console/ended/")]
+        assert all(place_of(key) == Place(None) for key in keys)
+        return {key.rpartition("-")[2] for key in keys}
+
+    earlier = await end_one()
+    before = desk.clock.now
+    try:
+        desk.clock.now += timedelta(minutes=59)
+        later = await end_one()
+        await sessions.forget(versions)
+        assert {earlier, later} <= await left()
+        desk.clock.now += timedelta(minutes=2)
+        await sessions.forget(versions)
+        assert await left() & {earlier, later} == {later}
+    finally:
+        desk.clock.now = before
+    async for listed in desk.chamber().store.mail.list("console/"):
+        assert place_of(listed.key) == Place(None)
 
 
 @pytest.mark.parametrize("cookie", ["", "x", "A" * 200, "%00", "é"])

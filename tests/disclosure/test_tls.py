@@ -98,18 +98,7 @@ async def test_a_client_certificate_counts_for_whom_a_record_names(settle: Settl
     server, kay = holder(tmp_path, "server", authority), holder(tmp_path, "kay", authority)
     eve, mallory = holder(tmp_path, "eve", authority), holder(tmp_path, "mallory", strangers)
     async with gateway(settle, regions=(IRELAND,)) as desk:
-        held, now = HeldKey(spki_sha256(kay.certificate)), desk.clock()
-        await OperatorRegister(desk.chamber().vault).add(
-            OperatorRecord(
-                held.id,
-                "Kay",
-                frozenset({Role.INTAKE}),
-                frozenset({IRELAND.code}),
-                held.kept,
-                now,
-                now + timedelta(days=1),
-            )
-        )
+        await _employ(desk, kay)
         async with served(desk, GatewayTls(server.cert, server.key, authority.cert)) as url:
             assert await asked(url, authority, kay) == 200
             assert await asked(url, authority, eve) == 401  # certified, and nobody's record
@@ -133,3 +122,62 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, missing: str) -> No
     files[missing].write_text("")
     with pytest.raises(BadCertificate, match=r"empty\.pem"):
         GatewayTls(**files).context()
+
+
+async def test_the_console_signs_in_with_a_certificate_and_each_page_asks_for_it_again(
+    settle: Settle, tmp_path: Path
+) -> None:
+    authority = holder(tmp_path, "authority")
+    server, kay, eve = (holder(tmp_path, name, authority) for name in ("server", "kay", "eve"))
+    async with gateway(settle, regions=(IRELAND,)) as desk:
+        await _employ(desk, kay)
+        async with served(desk, GatewayTls(server.cert, server.key, authority.cert)) as url:
+            console = url.replace("/v1/disclosures", "/console")
+            asked = "Sign in with the certificate"
+            assert asked in (await _page(f"{console}/sign-in", authority, kay))[1]
+            assert asked not in (await _page(f"{console}/sign-in", authority, None))[1]
+            for refused in (eve, None):
+                status, _, cookie = await _page(f"{console}/sign-in", authority, refused, sign_in=True)
+                assert (status, cookie) == (401, "")
+            status, _, cookie = await _page(f"{console}/sign-in", authority, kay, sign_in=True)
+            assert status == 303
+            assert cookie.startswith("__Host-situs-console=")
+            for who, expected in ((kay, 200), (eve, 401), (None, 401)):
+                assert (await _page(f"{console}/disclosures", authority, who, cookie))[0] == expected
+            # Neither the certificate by itself nor a form that asks for nothing signs anybody in.
+            assert (await _page(f"{console}/disclosures", authority, kay))[0] == 401
+            assert (await _page(f"{console}/sign-in", authority, kay, sign_in=True, form={"x": "y"}))[
+                0
+            ] == 401
+
+
+async def _employ(desk: Gateway, someone: Holder) -> None:
+    held, now = HeldKey(spki_sha256(someone.certificate)), desk.clock()
+    roles, regions = frozenset({Role.INTAKE}), frozenset({IRELAND.code})
+    record = OperatorRecord(held.id, "Kay", roles, regions, held.kept, now, now + timedelta(days=1))
+    await OperatorRegister(desk.chamber().vault).add(record)
+
+
+async def _page(
+    url: str,
+    authority: Holder,
+    client: Holder | None,
+    cookie: str = "",
+    *,
+    sign_in: bool = False,
+    form: dict[str, str] | None = None,
+) -> tuple[int, str, str]:
+    """Status, page and cookie, on a connection of its own."""
+    context = ssl.create_default_context(cafile=authority.cert)
+    if client is not None:
+        context.load_cert_chain(client.cert, client.key)
+    headers = {"Sec-Fetch-Site": "same-origin"} | ({"Cookie": cookie} if cookie else {})
+    data = (form or {"certificate": "yes"}) if sign_in else None
+    async with (
+        aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session,
+        session.request(
+            "POST" if sign_in else "GET", url, ssl=context, headers=headers, data=data, allow_redirects=False
+        ) as reply,
+    ):
+        set_cookie = reply.headers.get("Set-Cookie", "").partition(";")[0]
+        return reply.status, await reply.text(), set_cookie if not set_cookie.endswith('=""') else ""

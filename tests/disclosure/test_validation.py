@@ -12,6 +12,7 @@ from gateway.disclosure.app import HOUSE
 from policy.hold import HoldId, Phase
 from policy.order import SignatureRole
 from storage.audit.entry import Entry, Event, Result
+from storage.layout import place_of
 from storage.versions import Versions
 from tests.disclosure.desk import IRELAND, NOW, Answer, Gateway, claims, gateway
 from tests.engines import Settle
@@ -164,3 +165,11 @@ async def test_an_order_that_owes_no_validation_takes_none(desk: Gateway) -> Non
     )
     disclosure = (await desk.present(order, requested=["subscriber"])).json["id"]
     assert (await validate(desk, disclosure, validated(order))).problem == "state"
+
+
+async def test_what_a_validation_leaves_has_its_place_in_the_region(desk: Gateway) -> None:
+    """Or `situs fence verify` would call it a stray."""
+    asked = await presented(desk, order := emergency())
+    assert (await validate(desk, asked["id"], validated(order))).status == 200
+    async for listed in desk.chamber().store.mail.list(""):
+        assert place_of(listed.key)
