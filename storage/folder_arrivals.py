@@ -33,7 +33,6 @@ from storage.folder_draft import Arrival, Draft
 from storage.folder_index import Index
 from storage.folder_intake import Delivery, Intake, Known, milliseconds_of
 from storage.folder_vault import FolderVault
-from storage.header_block import indexed
 from storage.identity import MessageId
 from storage.in_order import as_stream, in_order
 from storage.objects import Listed
@@ -176,7 +175,7 @@ class Arrivals:
             _log.warning("folders.unreadable", key=error.key, rule=error.rule)
             return None
         date = flags.internal_date or message.received_at
-        arrival = Arrival(message, flags.flags, len(content), date, indexed(content))
+        arrival = Arrival(message, flags.flags, len(content), date, self._vault.telling.indexed(content))
         return Offered(arrival, flags.folder, delivery_of(record))
 
 

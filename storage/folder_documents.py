@@ -18,6 +18,7 @@ from typing import Any, Final, final
 from storage.errors import Corrupt
 from storage.folder_types import Entry
 from storage.folder_uids import NONE, UidSet
+from storage.header_block import Heading
 from storage.identity import MessageId
 
 _VERSION: Final = 1
@@ -215,21 +216,27 @@ def _no_entries(key: str, error: Exception) -> Corrupt:
     return Corrupt(key, f"not entries of a folder ({type(error).__name__})")
 
 
-def write_headers(headers: Mapping[int, bytes]) -> bytes:
-    """A line of JSON that gives UIDs and lengths, then the blocks one after another."""
-    lengths = [[uid, len(block)] for uid, block in headers.items()]
-    return _dump({"version": _VERSION, "lengths": lengths}) + b"\n" + b"".join(headers.values())
+def write_headers(headers: Mapping[int, Heading], edition: int) -> bytes:
+    """A line of JSON that gives UIDs and lengths, then for each the block and what is told of it."""
+    lengths = [[uid, len(one.block), len(one.told)] for uid, one in headers.items()]
+    line = _dump({"version": _VERSION, "edition": edition, "lengths": lengths})
+    return b"".join((line, b"\n", *(part for one in headers.values() for part in one)))
 
 
-def read_headers(key: str, body: bytes) -> dict[int, bytes]:
-    """By UID. Raises Corrupt naming `key`."""
+def read_headers(key: str, body: bytes, edition: int) -> dict[int, Heading]:
+    """By UID. What is told by another edition's rules is left out. Raises Corrupt naming `key`."""
     try:
         line, _, blocks = body.partition(b"\n")
-        headers: dict[int, bytes] = {}
+        found = _load(line)
+        current = found.get("edition") == edition
+        headers: dict[int, Heading] = {}
         at = 0
-        for uid, length in _load(line)["lengths"]:
-            headers[int(uid)] = blocks[at : at + int(length)]
-            at += int(length)
+        # A batch of before there was anything told has two numbers in a row.
+        for uid, length, *rest in found["lengths"]:
+            middle = at + int(length)
+            end = middle + sum(map(int, rest))
+            headers[int(uid)] = Heading(blocks[at:middle], blocks[middle:end] if current else b"")
+            at = end
         if at != len(blocks):
             raise ValueError("the lengths are not those of the blocks")
     except (KeyError, TypeError, ValueError) as error:

@@ -19,6 +19,7 @@ from storage.folder_shelf import Shelf
 from storage.folder_types import Entry
 from storage.folder_uids import UidSet
 from storage.folder_vault import FolderVault, fresh_name
+from storage.header_block import Heading
 from storage.identity import MessageId
 from storage.keys import Purpose
 
@@ -34,13 +35,13 @@ _SMALL_BATCHES: Final = 16
 @final
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A message that is to stand in a folder. `header` is what the index keeps of its header block."""
+    """A message that is to stand in a folder. `header` is what the index keeps of its header."""
 
     message: MessageId
     flags: frozenset[str]
     size: int
     internal_date: datetime
-    header: bytes
+    header: Heading
 
 
 @final
@@ -59,9 +60,9 @@ class Draft:
         """Those that are there, by UID. Raises Superseded."""
         return await self.shelf.entries(self.head, uids)
 
-    async def headers(self, uids: UidSet) -> dict[int, bytes]:
+    async def headers(self, uids: UidSet) -> dict[int, Heading]:
         """The header blocks of those that are there, by UID. Raises Superseded."""
-        found: dict[int, bytes] = {}
+        found: dict[int, Heading] = {}
         for batch in self.head.batches:
             if batch.uids.both(uids):
                 found |= await self.shelf.headers(batch, uids)
@@ -196,7 +197,7 @@ class Draft:
         self.head = replace(self.head, segments=segments, tail=tail, overlay=overlay)
 
     async def _merge_last(self, count: int) -> None:
-        blocks: dict[int, bytes] = {}
+        blocks: dict[int, Heading] = {}
         for batch in self.head.batches[-count:]:
             blocks |= await self.shelf.headers(batch, batch.uids)
         merged = await self._put_batch(blocks)
@@ -212,11 +213,11 @@ class Draft:
         uids = UidSet.of(entry.uid for entry in entries)
         return Segment(name, uids, min(messages), max(messages), modseq)
 
-    async def _put_batch(self, headers: Mapping[int, bytes]) -> Batch:
+    async def _put_batch(self, headers: Mapping[int, Heading]) -> Batch:
         name = fresh_name()
         key = self.shelf.batch_key(name)
         self.made.append(key)
-        await self._vault.put_fresh(key, write_headers(headers), Purpose.CONTENT)
+        await self._vault.put_fresh(key, write_headers(headers, self._vault.telling.edition), Purpose.CONTENT)
         return Batch(name, UidSet.of(headers))
 
 

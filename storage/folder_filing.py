@@ -36,7 +36,6 @@ from storage.folder_notes import leave_note
 from storage.folder_types import Entry, NoSuchFolder
 from storage.folder_uids import UidSet
 from storage.folder_vault import FolderVault, fresh_name
-from storage.header_block import indexed
 from storage.identity import MessageId, MessageIds, named_by
 from storage.in_order import as_stream, in_order
 from storage.mailbox import Envelope, append, message_key
@@ -81,7 +80,7 @@ class Filing:
         envelope = Envelope("", "", "", "", now, PROTOCOL)
         await append(self._vault.home, located, envelope, content, message=message)
         date = internal_date or message.received_at
-        arrival = Arrival(message, flags, len(content), date, indexed(content))
+        arrival = Arrival(message, flags, len(content), date, self._vault.telling.indexed(content))
         (uid,) = await self._enter(index, [arrival])
         return uid
 
@@ -195,7 +194,7 @@ class Filing:
         binding = Binding(vault.home.region.code, key)
         sealed = seal_message(vault.public, binding, write_record(traffic), content)
         await vault.home.mail.put_if_absent(key, sealed, legal_hold=held, fresh_key=True)
-        return Arrival(message, entry.flags, len(content), date, indexed(content))
+        return Arrival(message, entry.flags, len(content), date, vault.telling.indexed(content))
 
     async def _enter(self, index: Index, arrivals: Sequence[Arrival]) -> tuple[int, ...]:
         """Into the folder; somebody who has looked at INBOX meanwhile may have done so already."""

@@ -22,6 +22,7 @@ from storage.folder_shelf import Shelf, Superseded
 from storage.folder_types import Entry, NoSuchFolder
 from storage.folder_uids import UidSet
 from storage.folder_vault import FolderVault
+from storage.header_block import Heading
 from storage.objects import ETag
 
 _log: Final = structlog.get_logger(__name__)
@@ -47,7 +48,7 @@ class Index:
         self.vault: Final = vault
         self.id: Final = folder
         self._prefix: Final = f"{vault.prefix}{folder}/"
-        self.shelf: Final = Shelf(vault, self._prefix)
+        self.shelf: Final = Shelf(vault, self._prefix, vault.telling.edition)
         self._key: Final = head_key(vault, folder)
         self._etag: ETag | None = None
         self._head: Head | None = None
@@ -82,7 +83,7 @@ class Index:
                 await self.read()
         raise Corrupt(self._key, "it names objects that are not there")
 
-    async def headers(self, uids: UidSet) -> dict[int, bytes]:
+    async def headers(self, uids: UidSet) -> dict[int, Heading]:
         """Header blocks of those that are there, all in memory."""
         for _ in range(_READINGS):
             try:

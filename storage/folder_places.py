@@ -11,6 +11,7 @@ from storage.folder_documents import read_head
 from storage.folder_names import parse_names
 from storage.folder_shelf import Shelf, Superseded
 from storage.folder_vault import FolderDocuments
+from storage.header_block import NOT_TOLD
 from storage.identity import MessageId
 
 
@@ -40,7 +41,7 @@ async def places_of(documents: FolderDocuments) -> Places:
 
 async def _read_folder(documents: FolderDocuments, name: str, folder: str, places: Places) -> None:
     key = f"{documents.prefix}{folder}/head"
-    shelf = Shelf(documents, f"{documents.prefix}{folder}/")
+    shelf = Shelf(documents, f"{documents.prefix}{folder}/", NOT_TOLD.edition)
     while True:
         try:
             head = read_head(key, (await documents.get(key)).body)

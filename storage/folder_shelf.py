@@ -11,6 +11,7 @@ from storage.folder_documents import Batch, Head, Rows, Segment, read_entries, r
 from storage.folder_types import Entry
 from storage.folder_uids import UidSet
 from storage.folder_vault import FolderDocuments
+from storage.header_block import Heading
 from storage.keys import Purpose
 
 _SEGMENTS_KEPT: Final = 4  # of some 2,000 entries: about 1 MB each
@@ -27,12 +28,13 @@ class Superseded(NotFound):
 class Shelf:
     """One folder's write-once objects. What is kept can never be out of date: names are used once."""
 
-    def __init__(self, vault: FolderDocuments, prefix: str) -> None:
-        """`prefix` is the folder's own, with the slash."""
+    def __init__(self, vault: FolderDocuments, prefix: str, edition: int) -> None:
+        """`prefix` is the folder's own, with the slash; `edition` that of what is told of headers."""
         self._vault: Final = vault
         self._prefix: Final = prefix
+        self._edition: Final = edition
         self._segments: Final[OrderedDict[str, Rows]] = OrderedDict()
-        self._batches: Final[OrderedDict[str, dict[int, bytes]]] = OrderedDict()
+        self._batches: Final[OrderedDict[str, dict[int, Heading]]] = OrderedDict()
 
     async def entries(self, head: Head, uids: UidSet) -> list[Entry]:
         """The entries of those UIDs that the head has, by UID. Raises Superseded, Corrupt, Unavailable."""
@@ -45,7 +47,7 @@ class Shelf:
         found += (entry for entry in head.tail if entry.uid in uids)
         return found
 
-    async def headers(self, batch: Batch, uids: UidSet) -> dict[int, bytes]:
+    async def headers(self, batch: Batch, uids: UidSet) -> dict[int, Heading]:
         """The header blocks of those UIDs that are in the batch."""
         blocks = await self._kept(self._batches, _BATCHES_KEPT, batch.name, self._read_batch)
         return {uid: blocks[uid] for uid in batch.uids.both(uids)}
@@ -57,9 +59,9 @@ class Shelf:
         key = self.segment_key(name)
         return read_entries(key, await self._get(key, Purpose.RECORD))
 
-    async def _read_batch(self, name: str) -> dict[int, bytes]:
+    async def _read_batch(self, name: str) -> dict[int, Heading]:
         key = self.batch_key(name)
-        return read_headers(key, await self._get(key, Purpose.CONTENT))
+        return read_headers(key, await self._get(key, Purpose.CONTENT), self._edition)
 
     async def _get(self, key: str, purpose: Purpose) -> bytes:
         try:

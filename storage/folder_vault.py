@@ -16,6 +16,7 @@ import structlog
 from storage.bookkeeping import discard, discard_earlier, discard_several
 from storage.errors import Corrupt, StorageError
 from storage.flags import Flags, read_flags
+from storage.header_block import NOT_TOLD, Telling
 from storage.holds import HoldRegister
 from storage.identity import AccountId, Clock, MessageId
 from storage.keyring import Keyholder, Keyring
@@ -71,9 +72,16 @@ class FolderVault(FolderDocuments):
     """One account's folder objects, to read and to write: what a signed-in session has."""
 
     def __init__(
-        self, home: RegionStore, located: Located, register: HoldRegister, clock: Clock, keyring: Keyring
+        self,
+        home: RegionStore,
+        located: Located,
+        register: HoldRegister,
+        clock: Clock,
+        keyring: Keyring,
+        telling: Telling,
     ) -> None:
         super().__init__(home, located.account, keyring)
+        self.telling: Final = telling
         self.located: Final = located
         self.register: Final = register
         self.clock: Final = clock
@@ -83,11 +91,20 @@ class FolderVault(FolderDocuments):
 
     @classmethod
     async def open(
-        cls, home: RegionStore, located: Located, register: HoldRegister, clock: Clock
+        cls,
+        home: RegionStore,
+        located: Located,
+        register: HoldRegister,
+        clock: Clock,
+        telling: Telling = NOT_TOLD,
     ) -> FolderVault:
-        """Raises NotFound where the account is not at home here; Unavailable, Forbidden, Corrupt."""
+        """`telling`: what is kept beside each header block.
+
+        Raises NotFound where the account is not at home here; Unavailable, Forbidden, Corrupt.
+        """
         holder = Keyholder(home.region.code, located.account)
-        return cls(home, located, register, clock, await Keyring.load(home.mail, home.keys, holder))
+        keyring = await Keyring.load(home.mail, home.keys, holder)
+        return cls(home, located, register, clock, keyring, telling)
 
     @property
     def public(self) -> PublicKeys:

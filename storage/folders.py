@@ -38,6 +38,7 @@ from storage.folder_types import (
     View,
 )
 from storage.folder_vault import FolderVault
+from storage.header_block import NOT_TOLD, Telling
 from storage.holds import HoldRegister
 from storage.identity import Clock
 from storage.located import Located
@@ -76,12 +77,20 @@ class Folders:
         self._comparison: Final = Comparison(vault, self._intake, self._arrivals, self._all_indexes)
 
     @classmethod
-    async def open(cls, home: RegionStore, located: Located, register: HoldRegister, clock: Clock) -> Folders:
-        """Make the folders that every account has, where there are none.
+    async def open(
+        cls,
+        home: RegionStore,
+        located: Located,
+        register: HoldRegister,
+        clock: Clock,
+        telling: Telling = NOT_TOLD,
+    ) -> Folders:
+        """Make the folders that every account has, where there are none. `telling`: what a door tells of
+        a header most often is made when mail comes in, and kept in the index.
 
         Raises NotFound where the account is not at home here; Unavailable, Forbidden, Corrupt.
         """
-        folders = cls(await FolderVault.open(home, located, register, clock))
+        folders = cls(await FolderVault.open(home, located, register, clock, telling))
         roster = await folders._names.open()
         for folder in roster.dying:
             await folders._bury(folder)

@@ -7,7 +7,9 @@ whether it was read from the one or cut out of the other.
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, NamedTuple, final
 
 # RFC 5322 2.1: an empty line ends the header. Lines end in CRLF; a bare LF is taken for one, since a message
 # that its owner's program has written so is read so everywhere else.
@@ -30,8 +32,30 @@ def header_block(content: bytes) -> bytes:
     return content[: header_end(content)]
 
 
-def indexed(content: bytes) -> bytes:
-    """What the index keeps of it: nothing, where it is too long. No other header block is empty but that
-    of a message without an octet."""
-    end = header_end(content)
-    return content[:end] if end <= LONGEST else b""
+class Heading(NamedTuple):
+    """What an index keeps of a message's header: the block, and what a door tells of it most often.
+
+    An empty `block` was too long, or is that of a message without an octet; `told` is empty where it was
+    not made, or by rules that are no longer the door's. The message itself has both.
+    """
+
+    block: bytes
+    told: bytes = b""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """How a door tells a header block. `edition` changes with what `tell` gives: what was kept by another
+    edition's rules is not shown."""
+
+    edition: int
+    tell: Callable[[bytes], bytes]
+
+    def indexed(self, content: bytes) -> Heading:
+        """What the index keeps of a message."""
+        end = header_end(content)
+        return Heading(content[:end], self.tell(content[:end])) if end <= LONGEST else Heading(b"")
+
+
+NOT_TOLD: Final = Telling(0, lambda _: b"")

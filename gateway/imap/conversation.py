@@ -55,9 +55,9 @@ class Conversation:
 
     def say(self, *pieces: bytes) -> None:
         """Untagged responses, or parts of one; they go out when enough has come together, or at the end."""
-        for piece in pieces:
-            self.wire.write(piece)
-            self._due += len(piece)
+        octets = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        self.wire.write(octets)
+        self._due += len(octets)
 
     def tell(self, status: Status) -> None:
         """An untagged status."""

@@ -41,6 +41,8 @@ _LITERAL: Final = re.compile(rb"\[(?:[^\]\\]|\\.)*\]?", re.DOTALL)
 _ESCAPED: Final = re.compile(rb"\\(.)", re.DOTALL)
 _BLANK: Final = re.compile(rb"[\x00-\x20\\]+|\]")
 
+EDITION: Final = 1  # of what `envelope` gives: indexes keep it, and make it anew where this has changed
+
 Address = tuple[bytes | None, bytes | None, bytes | None, bytes | None]  # name, route, local part, domain
 
 

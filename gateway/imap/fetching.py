@@ -6,6 +6,8 @@ What waits for the client stays within `Conversation.flow`'s bound and the folde
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from typing import Final, final
@@ -62,7 +64,9 @@ class _Fetching:
         """Tells all of them, in the order of their UIDs. Returns how many there were."""
         told = 0
         entries = _Entries(self._opened, uids, sees=self._sees)
-        async with aclosing(self._octets(uids)) as stream:
+        async with aclosing(entries), aclosing(self._octets(uids)) as stream:
+            if self._need in (Need.ENVELOPE, Need.HEADER):
+                entries.ask()
             async for uid, octets in stream:
                 found = await entries.of(uid)
                 if found is None:
@@ -83,16 +87,19 @@ class _Fetching:
             items = (*items, Attribute.MODSEQ)  # RFC 7162 3.2
         if Attribute.FLAGS in items:
             self._opened.knows(entry)
-        pieces = render(items, entry, self._opened.flags(entry), octets)
+        pieces = render(items, entry, self._opened.flags(entry), octets, self._need)
         self._conversation.say(b"* %d FETCH (" % number, *pieces, b")\r\n")
 
     async def _octets(self, uids: Sequence[int]) -> AsyncGenerator[tuple[int, bytes]]:
-        """Each UID with its message, its header block or nothing, whichever is needed."""
+        """Each UID with its message, its header block, its envelope or nothing, whichever is needed."""
         folder, view = self._opened.folder, self._opened.view
         match self._need:
             case Need.ENTRY:
                 for uid in uids:
                     yield uid, b""
+            case Need.ENVELOPE:
+                async for pair in folder.told(view, uids):
+                    yield pair
             case Need.HEADER:
                 async for pair in folder.headers(view, uids):
                     yield pair
@@ -107,25 +114,40 @@ class _Entries:
 
     def __init__(self, opened: Opened, uids: Sequence[int], *, sees: bool) -> None:
         self._opened: Final = opened
-        self._chunks: Final = iter(
-            [uids[at : at + _ENTRIES_AT_ONCE] for at in range(0, len(uids), _ENTRIES_AT_ONCE)]
+        self._chunks: Final = deque(
+            uids[at : at + _ENTRIES_AT_ONCE] for at in range(0, len(uids), _ENTRIES_AT_ONCE)
         )
         self._sees: Final = sees
         self._last = 0
         self._here: dict[int, Entry] = {}
         self._seen_now: set[int] = set()
+        self._coming: asyncio.Task[tuple[Entry, ...]] | None = None
+
+    def ask(self) -> None:
+        """For the first ones, while something else is on its way."""
+        if self._chunks:
+            self._coming = asyncio.create_task(self._read(self._chunks[0]))
+
+    async def aclose(self) -> None:
+        if self._coming is not None:
+            self._coming.cancel()
+            await asyncio.gather(self._coming, return_exceptions=True)
 
     async def of(self, uid: int) -> tuple[Entry, bool] | None:
         """The entry, and whether this FETCH has just set its \\Seen; None for a message that is gone."""
         while uid > self._last:
-            chunk = next(self._chunks)
+            chunk = self._chunks.popleft()
             self._last = chunk[-1]
             await self._load(chunk)
         entry = self._here.get(uid)
         return None if entry is None else (entry, uid in self._seen_now)
 
+    async def _read(self, chunk: Iterable[int]) -> tuple[Entry, ...]:
+        return await self._opened.folder.entries(self._opened.view, chunk)
+
     async def _load(self, chunk: Iterable[int]) -> None:
-        entries = await self._opened.folder.entries(self._opened.view, chunk)
+        coming, self._coming = self._coming, None
+        entries = await (coming or self._read(chunk))
         self._here = {entry.uid: entry for entry in entries}
         self._seen_now = set()
         unseen = tuple(entry.uid for entry in entries if "\\Seen" not in entry.flags)

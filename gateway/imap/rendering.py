@@ -17,6 +17,7 @@ class Need(Enum):
     """How much of a message an answer is made from."""
 
     ENTRY = auto()
+    ENVELOPE = auto()
     HEADER = auto()
     CONTENT = auto()
 
@@ -30,13 +31,15 @@ def need_of(items: Iterable[FetchItem]) -> Need:
                 return Need.CONTENT
             case Attribute.BODY | Attribute.BODYSTRUCTURE:
                 return Need.CONTENT
-            case Octets() | Attribute.ENVELOPE:
+            case Octets():
                 need = Need.HEADER
+            case Attribute.ENVELOPE if need is Need.ENTRY:
+                need = Need.ENVELOPE
     return need
 
 
-def render(items: Iterable[FetchItem], entry: Entry, flags: bytes, octets: bytes) -> list[bytes]:
-    """The answer between its parentheses. `octets` is what `need_of` the items says is needed."""
+def render(items: Iterable[FetchItem], entry: Entry, flags: bytes, octets: bytes, need: Need) -> list[bytes]:
+    """The answer between its parentheses. `octets` is what `need`, that of the items, says."""
     cut = Cut(octets)
     pieces: list[bytes] = []
     for item in items:
@@ -45,11 +48,11 @@ def render(items: Iterable[FetchItem], entry: Entry, flags: bytes, octets: bytes
         if isinstance(item, Octets):
             pieces.extend(_octets(item, cut))
         else:
-            pieces.append(_attribute(item, entry, flags, octets, cut))
+            pieces.append(_attribute(item, entry, flags, octets, cut, need))
     return pieces
 
 
-def _attribute(item: Attribute, entry: Entry, flags: bytes, octets: bytes, cut: Cut) -> bytes:
+def _attribute(item: Attribute, entry: Entry, flags: bytes, octets: bytes, cut: Cut, need: Need) -> bytes:
     match item:
         case Attribute.FLAGS:
             return b"FLAGS " + flags
@@ -62,7 +65,7 @@ def _attribute(item: Attribute, entry: Entry, flags: bytes, octets: bytes, cut: 
         case Attribute.MODSEQ:
             return b"MODSEQ (%d)" % entry.modseq
         case Attribute.ENVELOPE:
-            return b"ENVELOPE " + envelope(cut.header)
+            return b"ENVELOPE " + (octets if need is Need.ENVELOPE else envelope(cut.header))
         case Attribute.BODY:
             return b"BODY " + body(octets, cut.root)
         case Attribute.BODYSTRUCTURE:

@@ -15,6 +15,7 @@ from time import monotonic
 from typing import Final, final
 
 from gateway.imap import replies as say
+from gateway.imap.envelope import EDITION, envelope
 from gateway.imap.replies import Refused
 from gateway.imap.throttle import Throttle
 from gateway.ingress.admission import PeerAddress
@@ -23,6 +24,7 @@ from policy.geography import RegionCode
 from storage.accounts import SubscriberRecord, hash_password
 from storage.errors import AccountClosed, AccountSuspended, NotFound, StorageError, UnknownAddress
 from storage.folders import Folders
+from storage.header_block import Telling
 from storage.holds import HoldRegister
 from storage.identity import Clock
 from storage.located import AccountStatus, Located
@@ -31,6 +33,7 @@ from storage.lookup import LOCATED_FOR, Lookup
 # A refusal comes no sooner than this after the attempt, whichever way it took: the ways differ by a few
 # requests to the region, and by nothing that is left to see of them.
 _REFUSED_AFTER: Final = 1.0  # seconds
+ENVELOPES: Final = Telling(EDITION, envelope)
 _LONGEST: Final = 1_024  # octets of a name or a password
 # A session looks again whether the account is still open here before a move of it could be past
 # its freeze (`storage.relocation`): the same bound that an ingress keeps.
@@ -129,7 +132,8 @@ class SignIn:
         if located.status is AccountStatus.CLOSED:
             raise AccountClosed("the account is closed")
         home = self._directory.ground.home(located)
-        folders = await Folders.open(home, located, await self._register(located.home.code), self._clock)
+        register = await self._register(located.home.code)
+        folders = await Folders.open(home, located, register, self._clock, ENVELOPES)
         return Owner(self._directory, address, located, folders)
 
     async def _allowed(self, address: Address | None, password: str) -> Located:

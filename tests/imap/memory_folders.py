@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
 
+from gateway.imap.envelope import envelope
 from storage.folder_types import (
     INBOX,
     Entry,
@@ -66,6 +67,10 @@ class MemoryFolder:
             if uid in self.mail:
                 header, blank, _ = self.mail[uid][1].partition(b"\r\n\r\n")
                 yield uid, header + blank
+
+    async def told(self, view: View, uids: Iterable[int]) -> AsyncIterator[tuple[int, bytes]]:
+        async for uid, header in self.headers(view, uids):
+            yield uid, envelope(header)
 
     async def contents(self, view: View, uids: Iterable[int]) -> AsyncIterator[tuple[int, bytes]]:
         for uid in uids:

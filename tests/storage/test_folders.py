@@ -21,7 +21,7 @@ from storage.folders import (
     NoSuchFolder,
     View,
 )
-from storage.header_block import LONGEST
+from storage.header_block import LONGEST, Telling
 from storage.identity import MessageIds
 from storage.importing import Found, announce, import_message
 from storage.keyring import Keyholder, rotate_keyring
@@ -32,6 +32,7 @@ from storage.tombstones import hidden
 from tests.holds.people import AOIFE, NORA, NOW, on
 from tests.holds.ward import MAIL, Ward, ward
 
+HEADER = MAIL.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
 SEEN, DELETED, FLAGGED = "\\Seen", "\\Deleted", "\\Flagged"
 
 
@@ -152,6 +153,45 @@ async def test_a_header_that_is_too_long_for_the_index_is_read_from_its_message(
     prefix = f"folders/{it.located.account}/"
     sizes = [one.size async for one in it.store.mail.list(prefix) if "/headers/" in one.key]
     assert max(sizes) < 10_000
+
+
+async def test_what_a_door_tells_of_headers_is_made_once(it: Ward) -> None:
+    """As mail comes in, wherever it goes after; anew where the rules have changed, or none was kept."""
+    told: list[bytes] = []
+
+    def tell(header: bytes) -> bytes:
+        told.append(header)
+        return b"%d octets" % len(header)
+
+    async def inbox(edition: int) -> tuple[Folder, Folders]:
+        folders = await Folders.open(
+            it.store, it.located, it.register, lambda: it.now, Telling(edition, tell)
+        )
+        return await folders.folder(INBOX), folders
+
+    async def of(folder: Folder) -> list[bytes]:
+        view = await folder.refresh()
+        return [one async for _, one in folder.told(view, view.uids)]
+
+    long = b"X: ".ljust(LONGEST, b"x") + b"\r\n\r\n"
+    plain = await (await signed_in(it)).folder(INBOX)
+    await plain.append(b"Subject: from a door that tells nothing\r\n\r\n")
+    first, folders = await inbox(1)
+    await it.deliver(1)
+    await first.refresh()
+    await first.append(long)
+    assert await of(first) == [b"43 octets", b"%d octets" % len(HEADER), b"%d octets" % len(long)]
+    # Made now: what was put by the other door, and what is too long to be kept. The third was made at intake.
+    assert sorted(map(len, told)) == sorted([43, len(long), len(HEADER)])
+    archive = await folders.folder("Archive")
+    await first.move([2], archive)
+    assert await of(archive) == [b"%d octets" % len(HEADER)]
+    assert len(told) == 3
+    second, _ = await inbox(2)
+    assert len(await of(second)) == 2
+    later = await (await inbox(2))[1].folder("Archive")
+    assert await of(later) == [b"%d octets" % len(HEADER)]
+    assert len(told) == 6
 
 
 async def test_copy_makes_a_message_of_the_same_time(it: Ward) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
-from typing import Final, final
+from typing import Any, Final, final
 
 import pytest
 
@@ -24,7 +24,9 @@ from tests.engines import DEPLOYMENT
 from tests.holds.ward import MAIL, PSEUDONYMS, Ward, ward
 from tests.storage.test_folders_race import a_process
 
-Swap = Callable[[str, bytes, ETag | None], Coroutine[None, None, ETag]]
+Swap = Callable[[str, bytes, ETag | None], Coroutine[Any, Any, ETag]]
+
+SWAP: Final = "compare_and_swap"
 
 
 @final
@@ -40,10 +42,10 @@ class Uncertain:
         async def swap(key: str, body: bytes, expected: ETag | None) -> ETag:
             if not key.endswith("/head"):
                 return await self._swap(key, body, expected)
-            self.mail.compare_and_swap = self._swap  # type: ignore[method-assign]
+            setattr(self.mail, SWAP, self._swap)
             return await ending(lambda: self._swap(key, body, expected))
 
-        self.mail.compare_and_swap = swap  # type: ignore[method-assign]
+        setattr(self.mail, SWAP, swap)
 
 
 @pytest.fixture

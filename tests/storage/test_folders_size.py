@@ -8,15 +8,27 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.folder_documents import Batch, Head, Segment, read_head, write_entries, write_head, write_headers
+from storage.errors import Corrupt
+from storage.folder_documents import (
+    Batch,
+    Head,
+    Segment,
+    read_head,
+    read_headers,
+    write_entries,
+    write_head,
+    write_headers,
+)
 from storage.folder_index import head_key
 from storage.folder_names import Names
 from storage.folder_uids import UidSet
 from storage.folder_vault import FolderVault, fresh_name
 from storage.folders import INBOX, Entry, FlagChange, FlagMode, Folders
+from storage.header_block import Heading
 from storage.identity import MessageIds
 from storage.keys import Purpose
 from storage.region import RegionStore
@@ -61,8 +73,8 @@ async def a_large_inbox(it: Ward) -> int:
         name = fresh_name()
         prefix = f"{vault.prefix}{folder}/"
         await vault.put_fresh(f"{prefix}entries/{name}", write_entries(entries))
-        blocks = {uid: b"Subject: message %d\r\n\r\n" % uid for uid in uids}
-        await vault.put_fresh(f"{prefix}headers/{name}", write_headers(blocks), Purpose.CONTENT)
+        blocks = {uid: Heading(b"Subject: message %d\r\n\r\n" % uid) for uid in uids}
+        await vault.put_fresh(f"{prefix}headers/{name}", write_headers(blocks, 0), Purpose.CONTENT)
         messages = [str(entry.message) for entry in entries]
         segment = Segment(name, UidSet.of(uids), messages[0], messages[-1], 2)
         batch = Batch(name, segment.uids)
@@ -119,3 +131,14 @@ def test_a_head_is_read_as_it_was_written() -> None:
     entry = Entry(9, MessageIds().issue(NOW), frozenset({"\\Seen", "x"}), 1, NOW, 3)
     head = Head(uid_next=10, tail=(entry,), deleted=UidSet.of([9]), taken=frozenset({"a"}), filed=("b",))
     assert read_head("k", write_head(head)) == head
+
+
+def test_header_blocks_of_before_anything_was_told_are_read() -> None:
+    headings = {3: Heading(b"A: b\r\n\r\n", b"(A b)"), 9: Heading(b"", b""), 10: Heading(b"C: d\r\n")}
+    written = write_headers(headings, 4)
+    assert read_headers("k", written, 4) == headings
+    assert read_headers("k", written, 5) == {uid: Heading(one.block) for uid, one in headings.items()}
+    before = b'{"version":1,"lengths":[[3,8],[9,0],[10,6]]}\nA: b\r\n\r\nC: d\r\n'
+    assert read_headers("k", before, 0) == {uid: Heading(one.block) for uid, one in headings.items()}
+    with pytest.raises(Corrupt):
+        read_headers("k", before + b"x", 0)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.imap.sections import Cut, Section, SectionText
-from storage.header_block import LONGEST, header_block, header_end, indexed
+from storage.header_block import LONGEST, NOT_TOLD, Telling, header_block, header_end
 
 # Messages made of what the rule turns on.
 MESSAGES = st.lists(st.sampled_from([b"\r\n", b"\n", b"\r", b"A: b", b" folded", b"text", b":"]), max_size=12)
@@ -35,7 +35,7 @@ def test_where_a_header_ends(content: bytes, header: bytes) -> None:
 @given(MESSAGES.map(b"".join))
 def test_the_index_and_the_message_say_the_same(content: bytes) -> None:
     """What is cut from the block that the index keeps is what is cut from the whole message."""
-    block = indexed(content)
+    block = NOT_TOLD.indexed(content).block
     assert Cut(block).header == Cut(content).header == header_block(content)
     wanted = Section(text=SectionText.FIELDS, fields=(b"a",))
     assert Cut(block).section(wanted) == Cut(content).section(wanted)
@@ -52,6 +52,7 @@ def test_a_span_ends_where_it_would_alone(content: bytes, before: bytes) -> None
 
 def test_what_is_too_long_stays_in_the_message() -> None:
     longest = b"A: ".ljust(LONGEST - 4, b"x") + b"\r\n\r\n"
-    assert indexed(longest + b"body") == longest
-    assert indexed(b"A" + longest + b"body") == b""
-    assert indexed(b"") == b""
+    shout = Telling(1, bytes.upper)
+    assert shout.indexed(longest + b"body") == (longest, longest.upper())
+    assert shout.indexed(b"A" + longest + b"body") == (b"", b"")
+    assert shout.indexed(b"") == (b"", b"")
