@@ -63,6 +63,17 @@ async def discard_packages(versions: Versions, ended: Collection[str]) -> int:
     return removed + len(page)
 
 
+async def discard_from_package(versions: Versions, disclosure: str, keep: Collection[str]) -> int:
+    """Remove what one disclosure's package does not need: every key of its folder that is not in `keep`.
+
+    Returns how many versions were there. Raises as `discard`.
+    """
+    prefix = f"{_PACKAGES}{disclosure}/"
+    found = [one async for one in versions.list(prefix) if one.key not in keep]
+    await _remove_these(versions, prefix, found)
+    return len(found)
+
+
 async def discard_unplaced(versions: Versions, keys: Sequence[str]) -> None:
     """Take back the documents of a hold that was written for a mailbox which is not here: it has
     never been in force for anything. For `HoldRegister.place` alone, before it has returned."""

@@ -30,7 +30,7 @@ from storage.errors import Corrupt, NotFound
 from storage.identity import IdentityError, KeyRange, MessageId
 from storage.in_order import in_order
 from storage.keyring import Keyholder, Keyring
-from storage.keys import Purpose
+from storage.keys import PrivateKey, Purpose
 from storage.located import Located
 from storage.lookup import Lookup
 from storage.objects import Listed
@@ -43,6 +43,8 @@ _TRAFFIC_AT_ONCE: Final = 16
 # that operators commonly let in, 25 MiB, two. Opened is one at a time: it may be far larger than sealed.
 _MESSAGES_AT_ONCE: Final = 16
 _OCTETS_AT_ONCE: Final = 64 * 1024 * 1024
+# Octets from which on a message is opened in a thread: less takes no longer than getting there.
+_LARGE: Final = 256 * 1024
 
 
 class NotPermitted(Exception):
@@ -120,19 +122,21 @@ class DisclosureReader:
             "access_log": "not kept"
         }
 
-    async def traffic(self) -> AsyncGenerator[TrafficRecord | Unreadable]:
-        """The traffic records of the timespan, oldest first. Raises NotPermitted."""
+    async def traffic(self, *, after: str | None = None) -> AsyncGenerator[TrafficRecord | Unreadable]:
+        """The traffic records of the timespan, oldest first; from behind the message `after` on, where
+        an earlier reading ended there. Raises NotPermitted."""
         self._demand(DataCategory.TRAFFIC)
-        async with aclosing(in_order(self._listed(), self._read_traffic, _TRAFFIC_AT_ONCE)) as stream:
+        async with aclosing(in_order(self._listed(after), self._read_traffic, _TRAFFIC_AT_ONCE)) as stream:
             async for found in stream:
                 if found is not None:
                     yield found
 
-    async def messages(self) -> AsyncGenerator[StoredMessage | Unreadable]:
-        """The messages of the timespan, oldest first. Raises NotPermitted."""
+    async def messages(self, *, after: str | None = None) -> AsyncGenerator[StoredMessage | Unreadable]:
+        """The messages of the timespan, oldest first; from behind the message `after` on, where an
+        earlier reading ended there. Raises NotPermitted."""
         self._demand(DataCategory.CONTENT)
         fetched = in_order(
-            self._listed(),
+            self._listed(after),
             self._fetch,
             _MESSAGES_AT_ONCE,
             weigh=lambda listed: listed.size,
@@ -151,10 +155,11 @@ class DisclosureReader:
         record = SubscriberRecord(self._home, self._located.account)
         return (await record.read()).account(self._located)
 
-    async def _listed(self) -> AsyncIterator[Listed]:
+    async def _listed(self, after: str | None) -> AsyncIterator[Listed]:
         wanted = KeyRange.of(self._permit.timespan)
         prefix = f"mail/{self._located.account}/"
-        async for listed in self._home.mail.list(prefix, start_after=prefix + wanted.after):
+        start = max(wanted.after, after or "")
+        async for listed in self._home.mail.list(prefix, start_after=prefix + start):
             if listed.key >= prefix + wanted.before:
                 return
             yield listed
@@ -181,13 +186,18 @@ class DisclosureReader:
             binding = Binding(self._home.region.code, listed.key)
             generation = read_message_header(binding, sealed).generation
             private = await (await self._keys()).private(Purpose.CONTENT, generation, opens=listed.key)
-            content = open_content(private, binding, sealed)
+            content = await self._unsealed(private, binding, sealed)
             traffic = None
             if DataCategory.TRAFFIC in self._permit.categories:
                 traffic = await self._open_traffic(listed, message, sealed)
             return StoredMessage(message, traffic, content)
         except Corrupt as error:
             return _unreadable(listed, error)
+
+    async def _unsealed(self, private: PrivateKey, binding: Binding, sealed: bytes) -> bytes:
+        if len(sealed) < _LARGE:
+            return open_content(private, binding, sealed)
+        return await asyncio.to_thread(open_content, private, binding, sealed)
 
     async def _open_traffic(self, listed: Listed, message: MessageId, head: bytes) -> TrafficRecord:
         binding = Binding(self._home.region.code, listed.key)

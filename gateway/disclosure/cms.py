@@ -2,8 +2,9 @@
 
     openssl cms -decrypt -inform DER -in part -recip cert.pem -inkey key.pem -binary -out part.plain
 
-RSA recipients go through `cryptography`'s own builder. It knows no elliptic curves, so those are
-assembled here: an ephemeral key, ECDH, the X9.63 KDF and AES key wrap, as RFC 5753 lays it out.
+The content key is transported to an RSA key, or agreed on with one on an elliptic curve: an ephemeral key,
+ECDH, the X9.63 KDF and AES key wrap, as RFC 5753 lays it out. `cryptography`'s own builder knows no curves,
+and wants the whole content at once.
 The content is AES-256-CBC either way, which every CMS implementation opens; its integrity is the
 manifest's SHA-256 of the plaintext, since EnvelopedData itself carries none (RFC 5652 14).
 """
@@ -18,11 +19,10 @@ from asn1crypto import algos, cms, core, keys
 from asn1crypto import x509 as asn1_x509
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.kdf.x963kdf import X963KDF
 from cryptography.hazmat.primitives.keywrap import aes_key_wrap
-from cryptography.hazmat.primitives.serialization import pkcs7
 
 _AES256_BITS: Final = 256
 _AES256_WRAP: Final = "2.16.840.1.101.3.4.1.45"  # RFC 3565 2.3.2: id-aes256-wrap, no parameters
@@ -80,41 +80,60 @@ class Recipient:
 
 def envelope(plaintext: bytes, recipient: Recipient) -> bytes:
     """`plaintext` as DER ContentInfo holding EnvelopedData for one recipient."""
-    key = recipient.certificate.public_key()
-    if isinstance(key, rsa.RSAPublicKey):
-        builder = pkcs7.PKCS7EnvelopeBuilder(_data=None).set_data(plaintext)
-        builder = builder.add_recipient(recipient.certificate)
-        builder = builder.set_content_encryption_algorithm(algorithms.AES256)
-        return builder.encrypt(serialization.Encoding.DER, [pkcs7.PKCS7Options.Binary])
-    assert isinstance(key, ec.EllipticCurvePublicKey)  # Recipient lets no other kind through
-    content_key = secrets.token_bytes(_AES256_BITS // 8)
-    recipient_info = _key_agreement(recipient.certificate, key, content_key)
-    return _content_info(recipient_info.dump(), plaintext, content_key)
+    whole = Envelope(recipient)
+    whole.write(plaintext)
+    return whole.finish()
 
 
-def _content_info(recipient_info: bytes, plaintext: bytes, key: bytes) -> bytes:
-    """ContentInfo around EnvelopedData (RFC 5652 3, 6.1), written from the outside in.
+@final
+class Envelope:
+    """The same for a content that comes piece by piece: encrypted as it comes, and not kept in the clear.
 
-    A part has tens of megabytes. Handing them to an ASN.1 library copies them at each of five
-    levels; every length is known beforehand, so they are encrypted once, into their place.
+    What is before the content in DER says how long it is, and so is written last, from the outside in.
+    Handing tens of megabytes to an ASN.1 library would copy them at each of five levels.
     """
-    vector = secrets.token_bytes(algorithms.AES256.block_size // 8)
-    encryptor = Cipher(algorithms.AES256(key), modes.CBC(vector)).encryptor()
-    fill = len(vector) - len(plaintext) % len(vector)  # RFC 5652 6.3: 1 to 16 octets, always some
-    ciphertext = [encryptor.update(plaintext), encryptor.update(bytes([fill]) * fill), encryptor.finalize()]
-    algorithm = algos.EncryptionAlgorithm(
-        {"algorithm": "aes256_cbc", "parameters": core.OctetString(vector)}  # RFC 3565 4.1
-    )
-    return b"".join(
-        _nested(
-            (_SEQUENCE, cms.ContentType("enveloped_data").dump()),
-            (_EXPLICIT_0, b""),
-            (_SEQUENCE, cms.CMSVersion("v2").dump() + _header(_SET, len(recipient_info)) + recipient_info),
-            (_SEQUENCE, cms.ContentType("data").dump() + algorithm.dump()),
-            (_IMPLICIT_OCTETS_0, b""),
-            content=ciphertext,
+
+    def __init__(self, recipient: Recipient) -> None:
+        content_key = secrets.token_bytes(_AES256_BITS // 8)
+        self._version, recipient_info = _recipient_info(recipient.certificate, content_key)
+        self._recipient_info: Final[bytes] = recipient_info.dump()
+        self._vector: Final = secrets.token_bytes(algorithms.AES256.block_size // 8)
+        self._encryptor: Final = Cipher(algorithms.AES256(content_key), modes.CBC(self._vector)).encryptor()
+        self._ciphertext: Final[list[bytes]] = []
+        self._size = 0
+
+    def write(self, octets: bytes) -> None:
+        self._ciphertext.append(self._encryptor.update(octets))
+        self._size += len(octets)
+
+    def finish(self) -> bytes:
+        """ContentInfo around EnvelopedData (RFC 5652 3, 6.1). Nothing can be written after it."""
+        fill = len(self._vector) - self._size % len(self._vector)  # RFC 5652 6.3: 1 to 16 octets, always some
+        self._ciphertext.append(self._encryptor.update(bytes([fill]) * fill))
+        self._ciphertext.append(self._encryptor.finalize())
+        algorithm = algos.EncryptionAlgorithm(
+            {"algorithm": "aes256_cbc", "parameters": core.OctetString(self._vector)}  # RFC 3565 4.1
         )
-    )
+        recipients = _header(_SET, len(self._recipient_info)) + self._recipient_info
+        return b"".join(
+            _nested(
+                (_SEQUENCE, cms.ContentType("enveloped_data").dump()),
+                (_EXPLICIT_0, b""),
+                (_SEQUENCE, cms.CMSVersion(self._version).dump() + recipients),
+                (_SEQUENCE, cms.ContentType("data").dump() + algorithm.dump()),
+                (_IMPLICIT_OCTETS_0, b""),
+                content=self._ciphertext,
+            )
+        )
+
+
+def _recipient_info(certificate: x509.Certificate, content_key: bytes) -> tuple[str, cms.RecipientInfo]:
+    """The content key for the certificate's key, and the version that its kind gives (RFC 5652 6.1)."""
+    key = certificate.public_key()
+    if isinstance(key, rsa.RSAPublicKey):
+        return "v0", _key_transport(certificate, key, content_key)
+    assert isinstance(key, ec.EllipticCurvePublicKey)  # Recipient lets no other kind through
+    return "v2", _key_agreement(certificate, key, content_key)
 
 
 _SEQUENCE: Final = 0x30
@@ -157,6 +176,30 @@ class _EccCmsSharedInfo(core.Sequence):  # type: ignore[misc]  # asn1crypto is u
     ]
 
 
+def _key_transport(
+    certificate: x509.Certificate, theirs: rsa.RSAPublicKey, content_key: bytes
+) -> cms.RecipientInfo:
+    """RFC 5652 6.2.1 with RFC 3370 4.2.1, whose parameters are NULL: what every authority's tools open."""
+    return cms.RecipientInfo(
+        name="ktri",
+        value=cms.KeyTransRecipientInfo(
+            {
+                "version": "v0",
+                "rid": cms.RecipientIdentifier(
+                    name="issuer_and_serial_number", value=_issuer_and_serial(certificate)
+                ),
+                "key_encryption_algorithm": {"algorithm": "rsaes_pkcs1v15", "parameters": core.Null()},
+                "encrypted_key": theirs.encrypt(content_key, padding.PKCS1v15()),
+            }
+        ),
+    )
+
+
+def _issuer_and_serial(certificate: x509.Certificate) -> cms.IssuerAndSerialNumber:
+    holder = asn1_x509.Certificate.load(certificate.public_bytes(serialization.Encoding.DER))
+    return cms.IssuerAndSerialNumber({"issuer": holder.issuer, "serial_number": holder.serial_number})
+
+
 def _key_agreement(
     certificate: x509.Certificate, theirs: ec.EllipticCurvePublicKey, content_key: bytes
 ) -> cms.RecipientInfo:
@@ -170,7 +213,6 @@ def _key_agreement(
     ours = ephemeral.public_key().public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )
-    holder = asn1_x509.Certificate.load(certificate.public_bytes(serialization.Encoding.DER))
     return cms.RecipientInfo(
         name="kari",
         value=cms.KeyAgreeRecipientInfo(
@@ -184,9 +226,7 @@ def _key_agreement(
                     {
                         "rid": cms.KeyAgreementRecipientIdentifier(
                             name="issuer_and_serial_number",
-                            value=cms.IssuerAndSerialNumber(
-                                {"issuer": holder.issuer, "serial_number": holder.serial_number}
-                            ),
+                            value=_issuer_and_serial(certificate),
                         ),
                         "encrypted_key": aes_key_wrap(wrapping_key, content_key),
                     }

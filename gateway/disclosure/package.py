@@ -7,32 +7,37 @@
     content-0001.mbox                                           the content once more, where asked for
 
 Only a `RecordedPermit` gets this far: the release stands in the log before the first byte is read.
-Parts are written as they are made, into a folder named by the release's log entry. Nobody can ask
-for them before the disclosure names that entry: a crash half way leaves files that nothing names.
+Parts are written as they are made, step by step (`making`), into a folder named by the release's log
+entry. Nobody can ask for them before the disclosure names that entry and its manifest names them: a crash
+half way leaves parts that the next process goes on behind, and files that nothing names.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterator
+import json
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, final
 
 from gateway.disclosure import models
-from gateway.disclosure.cms import Recipient, envelope
-from gateway.disclosure.lifecycle import Case, Deed, DisclosureId
+from gateway.disclosure.cms import Recipient
+from gateway.disclosure.lifecycle import Case, Deed
+from gateway.disclosure.making import Making, Place, Stage, Step, part_key
 from gateway.disclosure.models import Rendition
 from gateway.disclosure.office import software
 from gateway.disclosure.parts import (
-    MboxVolumes,
-    MessageVolumes,
-    Plain,
+    MessageVolume,
+    PartWriter,
     TooLarge,
-    TrafficVolumes,
+    TrafficVolume,
+    check_size,
     document,
+    mbox_message,
+    plain,
 )
 from policy.order import DataCategory, Timespan
 from storage.audit.log import AuditLog
@@ -41,6 +46,9 @@ from storage.identity import KeyRange, MessageId
 from storage.objects import Bucket
 from storage.tombstones import TOMBSTONES
 
+# Octets from which on a message is digested and encrypted in a thread: less takes less than getting there.
+_LARGE: Final = 256 * 1024
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -48,7 +56,6 @@ class Built:
     """A finished package: its manifest, and whether anything was found at all."""
 
     manifest: bytes
-    digest: str
     found: bool
     complete: bool
 
@@ -56,185 +63,250 @@ class Built:
 @final
 @dataclass(frozen=True, slots=True)
 class Commission:
-    """All that the making of one package needs, besides what it reads."""
+    """All that the making of one package needs, besides what it reads.
+
+    `order` is the order as it is released on: as received, or with the validating signature that came since.
+    """
 
     case: Case
     approved: Deed
+    order: str
+    order_digest: str
     decision: dict[str, Any]
     decision_digest: str
     categories: frozenset[DataCategory]
     timespan: Timespan | None
     recipient: Recipient
     release: int
-    now: datetime
+    began: datetime
     expires: datetime
     part_size: int
-
-
-def folder(disclosure: DisclosureId, release: int) -> str:
-    """Where the files of one making of a package lie: two processes never write into each other's."""
-    return f"packages/{disclosure}/{release}"
 
 
 @final
 class _Binder:
     """Encrypts parts, puts them where they belong, and keeps count."""
 
-    def __init__(self, store: Bucket, commission: Commission) -> None:
+    def __init__(self, store: Bucket, commission: Commission, making: Making, done: Sequence[Step]) -> None:
         self._store: Final = store
         self._commission: Final = commission
-        self.parts: Final[list[models.Part]] = []
-        self.messages: Final[list[bytes]] = []  # as JSON already: there may be a hundred thousand
-        self.errors: Final[list[models.Omission]] = []
-        self.traffic_records = 0
+        self._making: Final = making
+        self.steps: Final = list(done)
+        self._errors: Final = {_told(error) for step in done for error in step.errors}
+        self._messages: list[bytes] = []  # as JSON already: there may be a hundred thousand
+        self._omitted: list[models.Omission] = []
+        self._traffic_records = 0
         self._writing: asyncio.Task[None] | None = None
+        self._volumes = {
+            stage: sum(part.name.endswith(ending) for step in done for part in step.parts)
+            for stage, ending in ((Stage.TRAFFIC, ".jsonl"), (Stage.CONTENT, ".zip"))
+        }
 
-    async def add(self, plain: Plain | None) -> None:
-        """Put a part. It is encrypted and written while the next one is read: two are in memory at most."""
-        if plain is None:
-            return
+    @property
+    def begins(self) -> Place:
+        """Where the next step begins."""
+        return self.steps[-1].following if self.steps else Place(Stage.PAPERS)
+
+    def next_volume(self, stage: Stage) -> int:
+        self._volumes[stage] += 1
+        return self._volumes[stage]
+
+    def placed(self, row: models.Message) -> None:
+        self._messages.append(row.model_dump_json().encode())
+
+    def traffic_record(self) -> None:
+        self._traffic_records += 1
+
+    def omit(self, key: str, code: str, detail: str) -> None:
+        """Selected, and not handed over: told to the authority, once for a message."""
+        omission = models.Omission(message_id=key.rpartition("/")[2], code=code, detail=detail)
+        if _told(omission) not in self._errors:
+            self._errors.add(_told(omission))
+            self._omitted.append(omission)
+
+    async def step(self, parts: Sequence[PartWriter], following: Place) -> None:
+        """End a step. It is finished and written while the next one is read: two are in memory at most."""
         await self.settle()
-        self._writing = asyncio.create_task(self._write(plain), name=f"part {plain.name}")
+        messages, omitted, records = tuple(self._messages), tuple(self._omitted), self._traffic_records
+        self._messages, self._omitted, self._traffic_records = [], [], 0
+        work = self._write(tuple(parts), messages, omitted, records, following)
+        self._writing = asyncio.create_task(work, name=f"step {len(self.steps)}")
 
     async def settle(self) -> None:
-        """Wait until every part is written. Raises what writing it raised."""
+        """Wait until every step is written. Raises what writing it raised."""
         if self._writing is not None:
             writing, self._writing = self._writing, None
             await writing
 
     async def abandon(self) -> None:
-        """Stop what is being written: the package will not be finished."""
+        """Stop what is being written: the package will not be finished here."""
         if self._writing is not None:
             self._writing.cancel()
             await asyncio.gather(self._writing, return_exceptions=True)
 
-    async def _write(self, plain: Plain) -> None:
-        # Encrypting 32 MiB takes 0.1 s: too long for the loop that answers everybody else.
-        sealed = await asyncio.to_thread(envelope, plain.body, self._commission.recipient)
-        place = folder(self._commission.case.id, self._commission.release)
-        await self._store.put(f"{place}/{plain.name}", sealed)
-        self.parts.append(
-            models.Part(
-                name=plain.name,
-                media_type=plain.media_type,
-                size=len(plain.body),
-                sha256=hashlib.sha256(plain.body).hexdigest(),
-                encrypted_size=len(sealed),
-                encrypted_sha256=hashlib.sha256(sealed).hexdigest(),
-            )
-        )
-
-    def omit(self, key: str, code: str, detail: str) -> None:
-        """Selected, and not handed over: told to the authority, once for a message."""
-        omission = models.Omission(message_id=key.rpartition("/")[2], code=code, detail=detail)
-        if omission not in self.errors:
-            self.errors.append(omission)
-
-    async def add_all(self, plains: Iterator[Plain]) -> None:
-        for plain in plains:
-            await self.add(plain)
+    async def _write(
+        self,
+        parts: tuple[PartWriter, ...],
+        messages: tuple[bytes, ...],
+        omitted: tuple[models.Omission, ...],
+        records: int,
+        following: Place,
+    ) -> None:
+        """The parts first, then the step that names them: what it names is there."""
+        case, told = self._commission.case, []
+        for part in parts:
+            sealed = await asyncio.to_thread(part.finish)
+            key = part_key(case.id, self._commission.release, sealed.told.encrypted_sha256)
+            await self._store.put(key, sealed.body)
+            told.append(sealed.told)
+        step = Step(tuple(told), messages, omitted, records, following)
+        await self._making.record(len(self.steps), step)
+        self.steps.append(step)
 
 
-async def build(commission: Commission, reader: DisclosureReader, store: Bucket, log: AuditLog) -> Built:
-    """Read, encrypt and put every part; returns the manifest, which the caller makes public.
+def _told(omission: models.Omission) -> tuple[str | None, str, str]:
+    return omission.message_id, omission.code, omission.detail
 
-    Raises what the bucket and the log raise; a message that cannot be opened is an entry of the
-    manifest's error list instead, since the others are still owed.
+
+async def build(
+    commission: Commission, making: Making, reader: DisclosureReader, store: Bucket, log: AuditLog
+) -> Built:
+    """Read, encrypt and put every part that is not there yet; returns the manifest, which the caller
+    makes public.
+
+    Raises Overtaken, and what the bucket and the log raise; a message that cannot be opened is an entry
+    of the manifest's error list instead, since the others are still owed.
     """
-    binder = _Binder(store, commission)
+    binder = _Binder(store, commission, making, await making.steps())
     try:
-        return await _bound(binder, commission, reader, store, log)
+        await _bind(binder, commission, reader, store, log)
     finally:
         await binder.abandon()
+    return _built(binder.steps, commission)
 
 
-async def _bound(
+async def _bind(
     binder: _Binder, commission: Commission, reader: DisclosureReader, store: Bucket, log: AuditLog
-) -> Built:
-    await binder.add(document("decision.json", commission.decision))
-    await binder.add(Plain("order.jws", "application/jose", commission.case.order.encode()))
-    proof = await log.prove(commission.release)
-    await binder.add(document("audit.json", {"region": str(commission.case.region), **proof.to_json()}))
-    await binder.add(Plain("audit.tlog-proof", "text/plain", proof.text().encode()))
-    if DataCategory.SUBSCRIBER in commission.categories:
-        await binder.add(document("subscriber.json", await reader.subscriber()))
-    if DataCategory.IDENTIFICATION in commission.categories:
-        await binder.add(document("identification.json", await reader.identification()))
+) -> None:
+    """Each stage begins where the steps before it have ended, and ends with a step of its own."""
+    begins = binder.begins
+    if begins.stage is Stage.PAPERS:
+        await binder.step(await _papers(commission, reader, log), begins := Place(Stage.TRAFFIC))
     mail = commission.categories & {DataCategory.TRAFFIC, DataCategory.CONTENT}
     deleted = await _deleted(store, commission) if mail else frozenset()
-    if DataCategory.TRAFFIC in commission.categories:
-        await _add_traffic(binder, reader, commission, deleted)
-    if DataCategory.CONTENT in commission.categories:
-        await _add_content(binder, reader, commission, deleted)
-    custody = _custody(commission)
-    await binder.add(document("custody.json", custody.model_dump(mode="json")))
+    if begins.stage is Stage.TRAFFIC:
+        if DataCategory.TRAFFIC in commission.categories:
+            await _add_traffic(binder, reader, commission, deleted, begins.after)
+        begins = Place(Stage.CONTENT)
+    if begins.stage is Stage.CONTENT:
+        if DataCategory.CONTENT in commission.categories:
+            await _add_content(binder, reader, commission, deleted, begins.after)
+        begins = Place(Stage.CUSTODY)
+    if begins.stage is Stage.CUSTODY:
+        custody = document("custody.json", _custody(commission).model_dump(mode="json"), commission.recipient)
+        await binder.step([custody], Place(Stage.NOTHING))
     await binder.settle()
-    manifest = _manifest(binder, commission, custody)
-    one_only = commission.categories & {DataCategory.SUBSCRIBER, DataCategory.IDENTIFICATION}
-    found = bool(one_only or binder.messages or binder.traffic_records)
-    return Built(manifest, _digest(manifest), found, complete=not binder.errors)
+
+
+async def _papers(commission: Commission, reader: DisclosureReader, log: AuditLog) -> list[PartWriter]:
+    to, region = commission.recipient, str(commission.case.region)
+    proof = await log.prove(commission.release)
+    papers = [
+        document("decision.json", commission.decision, to),
+        plain("order.jws", "application/jose", commission.order.encode(), to),
+        document("audit.json", {"region": region, **proof.to_json()}, to),
+        plain("audit.tlog-proof", "text/plain", proof.text().encode(), to),
+    ]
+    if DataCategory.SUBSCRIBER in commission.categories:
+        papers.append(document("subscriber.json", await reader.subscriber(), to))
+    if DataCategory.IDENTIFICATION in commission.categories:
+        papers.append(document("identification.json", await reader.identification(), to))
+    return papers
 
 
 async def _add_traffic(
-    binder: _Binder, reader: DisclosureReader, commission: Commission, deleted: frozenset[MessageId]
+    binder: _Binder,
+    reader: DisclosureReader,
+    commission: Commission,
+    deleted: frozenset[MessageId],
+    after: str | None,
 ) -> None:
-    volumes = TrafficVolumes(commission.part_size)
-    async with aclosing(reader.traffic()) as records:
+    volume: TrafficVolume | None = None
+    async with aclosing(reader.traffic(after=after)) as records:
         async for found in records:
             if isinstance(found, Unreadable):
                 binder.omit(found.key, "unreadable", found.rule)
                 continue
-            record = found.to_json() | {"deleted_by_owner": found.id in deleted}
-            await binder.add_all(volumes.add(record))
-            binder.traffic_records += 1
-    await binder.add_all(volumes.finish())
+            if volume is not None and volume.size >= commission.part_size:
+                await binder.step(volume.close(), Place(Stage.TRAFFIC, after))
+                volume = None
+            if volume is None:
+                volume = TrafficVolume(binder.next_volume(Stage.TRAFFIC), commission.recipient)
+            volume.add(found.to_json() | {"deleted_by_owner": found.id in deleted})
+            binder.traffic_record()
+            after = str(found.id)
+    await binder.step(volume.close() if volume else [], Place(Stage.CONTENT))
 
 
 async def _add_content(
-    binder: _Binder, reader: DisclosureReader, commission: Commission, deleted: frozenset[MessageId]
+    binder: _Binder,
+    reader: DisclosureReader,
+    commission: Commission,
+    deleted: frozenset[MessageId],
+    after: str | None,
 ) -> None:
-    volumes = MessageVolumes(commission.part_size)
-    mbox = MboxVolumes(commission.part_size) if Rendition.MBOX in commission.case.renditions else None
-    async with aclosing(reader.messages()) as messages:
+    wants_mbox = Rendition.MBOX in commission.case.renditions
+    volume: MessageVolume | None = None
+    async with aclosing(reader.messages(after=after)) as messages:
         async for message in messages:
             if isinstance(message, Unreadable):
                 binder.omit(message.key, "unreadable", message.rule)
                 continue
-            await _add_message(binder, volumes, message, message.message_id in deleted)
-            if mbox is not None:
-                await _add_mbox(binder, mbox, message)
-    await binder.add(volumes.finish())
-    if mbox is not None:
-        await binder.add(mbox.finish())
+            name = str(message.message_id)
+            try:
+                check_size(name, message.content)
+            except TooLarge as error:
+                binder.omit(name, "too-large", str(error))
+                continue
+            again = _for_mbox(binder, message) if wants_mbox else None
+            if volume is not None and not volume.has_room(name, message.content, again, commission.part_size):
+                await binder.step(volume.close(), Place(Stage.CONTENT, after))
+                volume = None
+            if volume is None:
+                number = binder.next_volume(Stage.CONTENT)
+                volume = MessageVolume(number, commission.recipient, mbox=wants_mbox)
+            await _add_message(binder, volume, message, again, message.message_id in deleted)
+            after = name
+    await binder.step(volume.close() if volume else [], Place(Stage.CUSTODY))
 
 
 async def _add_message(
-    binder: _Binder, volumes: MessageVolumes, message: StoredMessage, deleted: bool
+    binder: _Binder, volume: MessageVolume, message: StoredMessage, again: bytes | None, deleted: bool
 ) -> None:
-    name = str(message.message_id)
-    try:
-        placed, full = volumes.add(name, message.received_at, message.content, deleted_by_owner=deleted)
-    except TooLarge as error:
-        binder.omit(name, "too-large", str(error))
-        return
-    row = models.Message(
-        part=placed.part,
-        path=placed.path,
-        message_id=placed.message_id,
-        received_at=placed.received_at,
-        size=placed.size,
-        sha256=placed.sha256,
-        deleted_by_owner=placed.deleted_by_owner,
+    name, received, content = str(message.message_id), message.received_at, message.content
+    if len(content) < _LARGE:
+        placed = volume.add(name, received, content, again)
+    else:
+        placed = await asyncio.to_thread(volume.add, name, received, content, again)
+    binder.placed(
+        models.Message(
+            part=placed.part,
+            path=placed.path,
+            message_id=name,
+            received_at=received,
+            size=placed.size,
+            sha256=placed.sha256,
+            deleted_by_owner=deleted,
+        )
     )
-    binder.messages.append(row.model_dump_json().encode())
-    await binder.add(full)
 
 
-async def _add_mbox(binder: _Binder, mbox: MboxVolumes, message: StoredMessage) -> None:
+def _for_mbox(binder: _Binder, message: StoredMessage) -> bytes | None:
     try:
-        await binder.add(mbox.add(message.received_at, message.content))
+        return mbox_message(message.received_at, message.content)
     except TooLarge as error:  # the quoting made it so: its EML is there
         binder.omit(str(message.message_id), "too-large-for-mbox", str(error))
+        return None
 
 
 async def _deleted(store: Bucket, commission: Commission) -> frozenset[MessageId]:
@@ -255,13 +327,34 @@ def _custody(commission: Commission) -> models.Custody:
         asked=case.asked.at,
         approved_by=approved.by,
         approved=approved.at,
-        packaged=commission.now,
+        packaged=commission.began,
         software=software(),
         recipient=commission.recipient.fingerprint,
     )
 
 
-def _manifest(binder: _Binder, commission: Commission, custody: models.Custody) -> bytes:
+def _built(steps: Sequence[Step], commission: Commission) -> Built:
+    messages = [row for step in steps for row in step.messages]
+    errors = [error for step in steps for error in step.errors]
+    counts = models.Counts(
+        messages=len(messages),
+        traffic_records=sum(step.traffic_records for step in steps),
+        errors=len(errors),
+    )
+    parts = [part for step in steps for part in step.parts]
+    manifest = _manifest(commission, counts, parts, errors, messages)
+    one_only = commission.categories & {DataCategory.SUBSCRIBER, DataCategory.IDENTIFICATION}
+    found = bool(one_only or messages or counts.traffic_records)
+    return Built(manifest, found, complete=not errors)
+
+
+def _manifest(
+    commission: Commission,
+    counts: models.Counts,
+    parts: list[models.Part],
+    errors: list[models.Omission],
+    messages: list[bytes],
+) -> bytes:
     """The manifest's JSON, its messages spliced in: as models they would take ten times the memory."""
     case, timespan = commission.case, commission.timespan
     manifest = models.Manifest(
@@ -273,22 +366,38 @@ def _manifest(binder: _Binder, commission: Commission, custody: models.Custody) 
         timespan_start=timespan.start if timespan else None,
         timespan_end=timespan.end if timespan else None,
         decision_digest=commission.decision_digest,
-        order_digest=case.order_digest,
+        order_digest=commission.order_digest,
         audit=models.Audit(region=str(case.region), index=commission.release),
-        custody=custody,
-        counts=models.Counts(
-            messages=len(binder.messages), traffic_records=binder.traffic_records, errors=len(binder.errors)
-        ),
-        parts=binder.parts,
-        errors=binder.errors,
+        custody=_custody(commission),
+        counts=counts,
+        parts=parts,
+        errors=errors,
         expires=commission.expires,
         messages=[],
     )
     head, empty = manifest.model_dump_json().encode(), b'"messages":[]}'
     if not head.endswith(empty):
         raise AssertionError("`messages` is the last field of the manifest")
-    return b"".join((head[: -len(empty)], b'"messages":[', b",".join(binder.messages), b"]}"))
+    return b"".join((head[: -len(empty)], b'"messages":[', b",".join(messages), b"]}"))
 
 
-def _digest(body: bytes) -> str:
-    return f"sha256:{hashlib.sha256(body).hexdigest()}"
+def terms_digest(
+    order_digest: str,
+    decision_digest: str,
+    categories: frozenset[DataCategory],
+    timespan: Timespan | None,
+    recipient: Recipient,
+    part_size: int,
+) -> str:
+    """What a release is of, for whom and on what: where one of these has changed, it is another release."""
+    span = [timespan.start.isoformat(), timespan.end.isoformat()] if timespan else None
+    told = [
+        order_digest,
+        decision_digest,
+        sorted(categories),
+        span,
+        recipient.fingerprint,
+        part_size,
+        software(),
+    ]
+    return f"sha256:{hashlib.sha256(json.dumps(told).encode()).hexdigest()}"

@@ -1,7 +1,7 @@
-"""The parts of a package as an investigator's tools take them: EML in ZIP, JSON lines, CSV.
+"""The parts of a package as an investigator's tools take them: EML in ZIP, mbox, JSON lines, CSV.
 
-Each builder yields plaintext parts no larger than asked for, one at a time: a package of any
-size passes through the memory of one part.
+What is written here is encrypted as it is written, and nothing of it is kept in the clear: a package of
+any size passes through the memory of one part.
 """
 
 from __future__ import annotations
@@ -12,17 +12,15 @@ import io
 import json
 import re
 import time
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, final
 
-# Octets of a ZIP besides its contents (APPNOTE 4.3.7, 4.3.12, 4.3.14 to 4.3.16): before each file, again
-# in the directory at the end, and after it, where ZIP64's records may stand too.
-_LOCAL_HEADER: Final = 30
-_DIRECTORY_ENTRY: Final = 46
-_END: Final = 22 + 56 + 20
+from gateway.disclosure import models
+from gateway.disclosure.cms import Envelope, Recipient
+from gateway.disclosure.zipping import Archive
+
 # The fields of `storage.traffic.TrafficRecord`, and whether its owner had deleted the message: the
 # JSON lines have them under the same names.
 COLUMNS: Final = (
@@ -30,18 +28,53 @@ COLUMNS: Final = (
     "message_id", "from", "to", "cc", "date", "cut",
     "deleted_by_owner",
 )  # fmt: skip
+# Octets of plaintext that no part goes beyond: what encryption adds is less than the rest of 64 MiB.
+LARGEST: Final = (64 << 20) - (64 << 10)
 _FROM_LINE: Final = re.compile(rb"^(>*From )", re.MULTILINE)
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
+class TooLarge(ValueError):
+    """One message is larger than any part may be."""
+
+
 @final
 @dataclass(frozen=True, slots=True)
-class Plain:
-    """A part before it is encrypted."""
+class Sealed:
+    """A finished part: what the manifest says of it, and its octets, which the authority alone can open."""
 
-    name: str
-    media_type: str
+    told: models.Part
     body: bytes
+
+
+@final
+class PartWriter:
+    """One part as it is written: digested and encrypted."""
+
+    def __init__(self, name: str, media_type: str, recipient: Recipient) -> None:
+        self.name: Final = name
+        self.size = 0  # octets of plaintext so far
+        self._media_type: Final = media_type
+        self._digest: Final = hashlib.sha256()
+        self._envelope: Final = Envelope(recipient)
+
+    def write(self, octets: bytes) -> None:
+        self._digest.update(octets)
+        self._envelope.write(octets)
+        self.size += len(octets)
+
+    def finish(self) -> Sealed:
+        """Takes milliseconds for each ten megabytes: a thread's work."""
+        body = self._envelope.finish()
+        told = models.Part(
+            name=self.name,
+            media_type=self._media_type,
+            size=self.size,
+            sha256=self._digest.hexdigest(),
+            encrypted_size=len(body),
+            encrypted_sha256=hashlib.sha256(body).hexdigest(),
+        )
+        return Sealed(told, body)
 
 
 @final
@@ -51,152 +84,99 @@ class Placed:
 
     part: str
     path: str
-    message_id: str
-    received_at: datetime
     size: int
     sha256: str
-    deleted_by_owner: bool
-
-
-class TooLarge(ValueError):
-    """One message is larger than any part may be."""
 
 
 @final
-class MessageVolumes:
-    """Messages into ZIP files, each of one part's size at most; `messages/<id>.eml` inside.
+class MessageVolume:
+    """Messages in a ZIP, `messages/<id>.eml` inside; and once more in an mbox where that is wanted.
 
-    Stored, not compressed: what is inside is found by offset with any tool, and building costs
-    what reading costs. Names are our own ids: nothing out of a message becomes a path.
+    Both hold the same messages under the same number. Names are our own ids: nothing out of a message
+    becomes a path.
     """
 
-    def __init__(self, part_size: int) -> None:
-        self._part_size: Final = part_size
-        self._number = 0
-        self._buffer = io.BytesIO()
-        self._zip: zipfile.ZipFile | None = None
-        self._directory = 0  # octets that the directory will take when the file is closed
+    def __init__(self, number: int, recipient: Recipient, *, mbox: bool) -> None:
+        self._zip: Final = PartWriter(f"content-{number:04}.zip", "application/zip", recipient)
+        self._archive: Final = Archive()
+        self._mbox: Final = (
+            PartWriter(f"content-{number:04}.mbox", "application/mbox", recipient) if mbox else None
+        )
 
-    def add(
-        self, message_id: str, received_at: datetime, content: bytes, *, deleted_by_owner: bool = False
-    ) -> tuple[Placed, Plain | None]:
-        """Where the message went, and the part that it filled up, if it did. Raises TooLarge."""
-        path = f"messages/{message_id}.eml"
-        entry = _DIRECTORY_ENTRY + len(path)
-        needed = _LOCAL_HEADER + len(path) + len(content) + entry + _END
-        if needed > self._part_size:
-            raise TooLarge(f"{len(content)} octets, a part takes {self._part_size}")
-        full = None
-        if self._zip is not None and self._buffer.tell() + self._directory + needed > self._part_size:
-            full = self.finish()
-        if self._zip is None:
-            self._number += 1
-            self._buffer = io.BytesIO()
-            self._zip = zipfile.ZipFile(self._buffer, "w", zipfile.ZIP_STORED)
-            self._directory = 0
-        info = zipfile.ZipInfo(path, _dos_time(received_at))
-        info.external_attr = 0o600 << 16
-        self._zip.writestr(info, content)
-        self._directory += entry
-        digest = hashlib.sha256(content).hexdigest()
-        placed = Placed(self._name(), path, message_id, received_at, len(content), digest, deleted_by_owner)
-        return placed, full
+    def has_room(self, message_id: str, content: bytes, again: bytes | None, part_size: int) -> bool:
+        """Whether the message can be added, and no part be larger than `part_size` octets."""
+        needed = self._archive.size_with(_path(message_id), content)
+        if needed is None or needed > part_size:
+            return False
+        return self._mbox is None or again is None or self._mbox.size + len(again) <= part_size
 
-    def finish(self) -> Plain | None:
-        """The part under way, if there is one."""
-        if self._zip is None:
-            return None
-        self._zip.close()
-        self._zip = None
-        return Plain(self._name(), "application/zip", self._buffer.getvalue())
+    def add(self, message_id: str, received_at: datetime, content: bytes, again: bytes | None) -> Placed:
+        """`again` is the message as an mbox has it, where it is to be in there too."""
+        path = _path(message_id)
+        self._zip.write(self._archive.before(path, received_at, content))
+        self._zip.write(content)
+        if self._mbox is not None and again is not None:
+            self._mbox.write(again)
+        return Placed(self._zip.name, path, len(content), hashlib.sha256(content).hexdigest())
 
-    def _name(self) -> str:
-        return f"content-{self._number:04}.zip"
+    def close(self) -> list[PartWriter]:
+        """The parts, to be finished; an mbox that nothing came into is none."""
+        self._zip.write(self._archive.end())
+        return [self._zip, *([self._mbox] if self._mbox is not None and self._mbox.size else [])]
 
 
-def _dos_time(moment: datetime) -> tuple[int, int, int, int, int, int]:
-    """A ZIP's own time, in UTC: it begins in 1980."""
-    if moment.year < 1980:
-        return (1980, 1, 1, 0, 0, 0)
-    return (moment.year, moment.month, moment.day, moment.hour, moment.minute, moment.second)
+def check_size(message_id: str, content: bytes) -> None:
+    """Raises TooLarge for a message that has no room in a part of its own."""
+    if (Archive().size_with(_path(message_id), content) or LARGEST + 1) > LARGEST:
+        raise TooLarge(f"{len(content)} octets, a part takes {LARGEST}")
 
 
-@final
-class MboxVolumes:
-    """The same messages once more, as mbox files (RFC 4155) of one part's size at most.
+def _path(message_id: str) -> str:
+    return f"messages/{message_id}.eml"
+
+
+def mbox_message(received_at: datetime, content: bytes) -> bytes:
+    """One message of an mbox file (RFC 4155). Raises TooLarge.
 
     Line ends are LF, and every line that begins with `From `, or with `>`s before it, gets one `>`
     more ("mboxrd"): undoing both gives the message back. The separator names nobody: a sender is
     traffic data, which the permit may not carry, and a sender's name could forge a separator.
     """
-
-    def __init__(self, part_size: int) -> None:
-        self._part_size: Final = part_size
-        self._number = 0
-        self._pieces: list[bytes] = []
-        self._size = 0
-
-    def add(self, received_at: datetime, content: bytes) -> Plain | None:
-        """The part that was full before this message, if it was. Raises TooLarge."""
-        body = _FROM_LINE.sub(rb">\1", content.replace(b"\r\n", b"\n"))
-        piece = b"".join(
-            (
-                f"From MAILER-DAEMON {time.asctime(received_at.utctimetuple())}\n".encode(),
-                body,
-                b"\n" if body.endswith(b"\n") else b"\n\n",
-            )
-        )
-        if len(piece) > self._part_size:
-            raise TooLarge(f"{len(piece)} octets as mbox, a part takes {self._part_size}")
-        full = self.finish() if self._size + len(piece) > self._part_size else None
-        self._pieces.append(piece)
-        self._size += len(piece)
-        return full
-
-    def finish(self) -> Plain | None:
-        """The part under way, if there is one."""
-        if not self._pieces:
-            return None
-        self._number += 1
-        body, self._pieces, self._size = b"".join(self._pieces), [], 0
-        return Plain(f"content-{self._number:04}.mbox", "application/mbox", body)
+    body = _FROM_LINE.sub(rb">\1", content.replace(b"\r\n", b"\n"))
+    separator = f"From MAILER-DAEMON {time.asctime(received_at.utctimetuple())}\n".encode()
+    message = b"".join((separator, body, b"\n" if body.endswith(b"\n") else b"\n\n"))
+    if len(message) > LARGEST:
+        raise TooLarge(f"{len(message)} octets as mbox, a part takes {LARGEST}")
+    return message
 
 
 @final
-class TrafficVolumes:
+class TrafficVolume:
     """Traffic records as JSON lines and as CSV, the same records under the same number in both."""
 
-    def __init__(self, part_size: int) -> None:
-        self._part_size: Final = part_size
-        self._number = 0
-        self._begin()
+    def __init__(self, number: int, recipient: Recipient) -> None:
+        self._lines: Final = PartWriter(f"traffic-{number:04}.jsonl", "application/jsonl", recipient)
+        self._table: Final = PartWriter(f"traffic-{number:04}.csv", "text/csv", recipient)
+        self._table.write(_row(COLUMNS))
 
-    def _begin(self) -> None:
-        self._lines: list[bytes] = []
-        self._lines_size = 0
-        self._table = io.StringIO(newline="")
-        self._writer = csv.writer(self._table, quoting=csv.QUOTE_MINIMAL, lineterminator="\r\n")  # RFC 4180
-        self._writer.writerow(COLUMNS)
+    def add(self, record: Mapping[str, Any]) -> None:
+        self._lines.write(json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
+        self._table.write(_row(tuple(_cell(record.get(column)) for column in COLUMNS)))
 
-    def add(self, record: Mapping[str, Any]) -> Iterator[Plain]:
-        """Yields the two parts that were full before this record."""
-        line = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
-        # UTF-8 takes up to four octets for one of the table's characters.
-        if self._lines and max(self._lines_size + len(line), 4 * self._table.tell()) > self._part_size:
-            yield from self.finish()
-        self._lines.append(line)
-        self._lines_size += len(line)
-        self._writer.writerow([_cell(record.get(column)) for column in COLUMNS])
+    @property
+    def size(self) -> int:
+        """Octets of the larger of the two."""
+        return max(self._lines.size, self._table.size)
 
-    def finish(self) -> Iterator[Plain]:
-        """The parts under way, if there are any."""
-        if not self._lines:
-            return
-        self._number += 1
-        lines, table = b"".join(self._lines), self._table.getvalue().encode()
-        self._begin()
-        yield Plain(f"traffic-{self._number:04}.jsonl", "application/jsonl", lines)
-        yield Plain(f"traffic-{self._number:04}.csv", "text/csv", table)
+    def close(self) -> list[PartWriter]:
+        return [self._lines, self._table]
+
+
+def _row(cells: tuple[str, ...]) -> bytes:
+    """RFC 4180."""
+    table = io.StringIO(newline="")
+    csv.writer(table, quoting=csv.QUOTE_MINIMAL, lineterminator="\r\n").writerow(cells)
+    return table.getvalue().encode()
 
 
 def _cell(value: Any) -> str:
@@ -208,7 +188,14 @@ def _cell(value: Any) -> str:
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
-def document(name: str, value: Mapping[str, Any]) -> Plain:
+def document(name: str, value: Mapping[str, Any], recipient: Recipient) -> PartWriter:
     """One JSON document of the package."""
     text = json.dumps(value, ensure_ascii=False, indent=1, default=str)
-    return Plain(name, "application/json", text.encode() + b"\n")
+    return plain(name, "application/json", text.encode() + b"\n", recipient)
+
+
+def plain(name: str, media_type: str, body: bytes, recipient: Recipient) -> PartWriter:
+    """A part whose octets are all there."""
+    writer = PartWriter(name, media_type, recipient)
+    writer.write(body)
+    return writer

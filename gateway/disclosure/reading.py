@@ -15,8 +15,8 @@ from gateway.disclosure.attempt import Attempt
 from gateway.disclosure.desk import DESK, Desk, admitted, cleared
 from gateway.disclosure.docket import Filed
 from gateway.disclosure.lifecycle import AwaitingDisclosure, Disclosed, DisclosureId, DisclosureNotAvailable
+from gateway.disclosure.making import folder, part_key
 from gateway.disclosure.office import Chamber
-from gateway.disclosure.package import folder
 from gateway.disclosure.pages import decode_token, encode_token
 from gateway.disclosure.presentation import present
 from gateway.disclosure.problems import Kind, Problem
@@ -194,7 +194,7 @@ async def get_part(request: web.Request) -> web.StreamResponse:
         blob = await chamber.vault.get(_manifest_key(packaged))
         part = _part(blob.body, request.match_info["part"])
         await attempt.commit(Event.PACKAGE_FETCHED, subject=f"sha256:{part['encrypted_sha256']}")
-        key = f"{folder(packaged.case.id, packaged.release.index)}/{part['name']}"
+        key = part_key(packaged.case.id, packaged.release.index, part["encrypted_sha256"])
         size = int(part["encrypted_size"])
         first = await chamber.store.mail.get_range(key, 0, min(_CHUNK, size))
     response = web.StreamResponse(

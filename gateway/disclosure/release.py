@@ -1,21 +1,26 @@
 """The story of a release: from an approved permit to a package that lies ready.
 
-    1. The release is committed to the log: only now does a RecordedPermit exist, and only with it
-       does anything read the mailbox.
-    2. The parts are read, encrypted and put; the manifest is kept; the completion is logged.
-    3. The disclosure moves to Disclosed, or to DisclosureNotAvailable where nothing matched.
+    1. Somebody takes up the making of the package (`making`), and he alone is at it.
+    2. The release is committed to the log: only now does a RecordedPermit exist, and only with it
+       does anything read the mailbox. One release is one entry, whoever goes on with it.
+    3. The parts are read, encrypted and put, step by step; the manifest is kept; the completion is logged.
+    4. The disclosure moves to Disclosed, or to DisclosureNotAvailable where nothing matched, and what
+       the manifest does not name is removed.
 
-If we crash before 1, nothing was read; after it, parts may lie in the bucket that no manifest names,
-and nobody can ask for them. Either way the disclosure is AwaitingDisclosure, and `resume` begins
-anew: the order verified and decided again, the approver's clearance as it is by then. What was
+If we crash between two of them, or half way in one, the disclosure is AwaitingDisclosure. `resume` looks at
+it in each round, and once its maker is taken for dead goes on behind the last step that stands: under the
+same entry of the log, after the order was verified and decided again, and the approver's clearance asked for
+as it is by then. If we crash in 4, files that nothing names stay until the package expires. What was
 Disclosed is never made again, since the state that could make it is gone.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 from datetime import timedelta
-from typing import Final, final
+from typing import Any, Final, final
 
 import structlog
 from aiohttp import web
@@ -24,18 +29,23 @@ from gateway.disclosure.approval import NotPermitted, Ready, permitted
 from gateway.disclosure.desk import Desk
 from gateway.disclosure.docket import Docket, Filed
 from gateway.disclosure.filing import decision_digest
-from gateway.disclosure.lifecycle import AwaitingDisclosure, DisclosureId
+from gateway.disclosure.lifecycle import AwaitingDisclosure, Disclosed, DisclosureId, DisclosureNotAvailable
 from gateway.disclosure.lifecycle import Entry as Place
+from gateway.disclosure.making import Making, Overtaken, folder, part_key
+from gateway.disclosure.models import Manifest
 from gateway.disclosure.office import Chamber
-from gateway.disclosure.package import Built, Commission, build, folder
+from gateway.disclosure.package import Built, Commission, build, terms_digest
 from policy.clearance import NotCleared, Role, clear
 from policy.order import DataCategory
 from storage.audit.entry import Entry, Event, Result
-from storage.audit.recorded import record_release
+from storage.audit.log import AuditLog
+from storage.audit.recorded import RecordedPermit, record_release, recorded_release
+from storage.bookkeeping import discard_from_package
 from storage.disclosure_reader import DisclosureReader
-from storage.errors import Conflict, NotFound
+from storage.errors import AlreadyExists, Conflict, NotFound, StorageError
 from storage.operators import person
 
+_ENTRIES_AT_ONCE: Final = 256
 _log: Final = structlog.get_logger("situs.disclosure")
 
 
@@ -46,6 +56,7 @@ class Releases:
     def __init__(self, desk: Desk) -> None:
         self._desk: Final = desk
         self._tasks: Final[dict[DisclosureId, asyncio.Task[Filed]]] = {}
+        self._tidying: Final[set[asyncio.Task[None]]] = set()
 
     def start(self, chamber: Chamber, waiting: Filed, ready: Ready) -> asyncio.Task[Filed]:
         """Make the package of a disclosure that has just been approved, unless that is under way."""
@@ -100,7 +111,7 @@ class Releases:
 
     async def close(self) -> None:
         """Stop what is under way; the next process resumes it."""
-        tasks = tuple(self._tasks.values())
+        tasks: tuple[asyncio.Task[Any], ...] = (*self._tasks.values(), *self._tidying)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -131,30 +142,77 @@ class Releases:
         state = waiting.disclosure
         if not isinstance(state, AwaitingDisclosure):
             raise TypeError(f"{state.status} is nothing to release")
-        permit = ready.approved.permit
-        entry = self._entry(chamber, state, Event.DISCLOSURE_RELEASED, Result.PERMIT, permit.categories)
-        recorded = await record_release(chamber.log, ready.approved, entry)
-        self._desk.metrics.committed(entry)
-        release = Place(recorded.committed.region, recorded.committed.index)
-        reader = await DisclosureReader.open(self._desk.office.directory, recorded)
-        commission = self._commission(state, ready, release)
-        built = await build(commission, reader, chamber.store.mail, chamber.log)
-        return await self._complete(chamber, waiting, state, built, commission, release)
+        making = await Making.take_up(
+            chamber.vault,
+            state.case.id,
+            self._terms(ready),
+            state.approved.entry.index,
+            self._desk.office.clock,
+        )
+        if making is None:
+            return waiting  # another process is at it
+        try:
+            async with making.alive():
+                recorded = await self._recorded(chamber, making, state, ready)
+                reader = await DisclosureReader.open(self._desk.office.directory, recorded)
+                commission = self._commission(state, ready, recorded.committed.index, making)
+                built = await build(commission, making, reader, chamber.store.mail, chamber.log)
+                filed = await self._complete(chamber, waiting, state, built, commission)
+        except Overtaken:
+            _log.info("another process makes the package now", disclosure=str(state.case.id))
+            return await self._desk.dockets[chamber.region.code].get(state.case.id)
+        self._tidy_up(chamber, filed)
+        return filed
 
-    def _commission(self, state: AwaitingDisclosure, ready: Ready, release: Place) -> Commission:
+    async def _recorded(
+        self, chamber: Chamber, making: Making, state: AwaitingDisclosure, ready: Ready
+    ) -> RecordedPermit:
+        """The release in the log: committed now, or found where an earlier maker has committed it."""
+        entry = self._entry(
+            chamber, state, Event.DISCLOSURE_RELEASED, Result.PERMIT, ready.approved.permit.categories
+        )
+        standing = making.release
+        if standing is None and not making.is_fresh:
+            # Its maker may have died between the commit and saying where it stands.
+            standing = await _find(chamber.log, making.since, Event.DISCLOSURE_RELEASED, state.case.id)
+        if standing is None:
+            recorded = await record_release(chamber.log, ready.approved, entry)
+            self._desk.metrics.committed(entry)
+        else:
+            recorded = await recorded_release(chamber.log, ready.approved, entry, standing)
+        if making.release is None:
+            await making.entrust(recorded.committed.index)
+        return recorded
+
+    def _terms(self, ready: Ready) -> str:
+        permit = ready.approved.permit
+        return terms_digest(
+            permit.verified.digest,
+            decision_digest(permit.assessment.to_json()),
+            permit.categories,
+            permit.timespan,
+            ready.recipient,
+            self._desk.office.terms.part_size,
+        )
+
+    def _commission(
+        self, state: AwaitingDisclosure, ready: Ready, release: int, making: Making
+    ) -> Commission:
         permit, office = ready.approved.permit, self._desk.office
-        now, told = office.clock(), permit.assessment.to_json()
+        told = permit.assessment.to_json()
         return Commission(
             case=state.case,
             approved=state.approved,
+            order=permit.verified.raw.decode(),
+            order_digest=permit.verified.digest,
             decision=told,
             decision_digest=decision_digest(told),
             categories=permit.categories,
             timespan=permit.timespan,
             recipient=ready.recipient,
-            release=release.index,
-            now=now,
-            expires=now + office.terms.package_lifetime,
+            release=release,
+            began=making.began,
+            expires=office.clock() + office.terms.package_lifetime,
             part_size=office.terms.part_size,
         )
 
@@ -165,24 +223,53 @@ class Releases:
         state: AwaitingDisclosure,
         built: Built,
         commission: Commission,
-        release: Place,
     ) -> Filed:
         """Keep the manifest, log the completion, move on. The move decides between two processes."""
-        place = folder(state.case.id, release.index)
-        await chamber.vault.put_if_absent(f"{place}/manifest.json", built.manifest)
-        outcome = Result.NO_DATA if not built.found else Result.FULL if built.complete else Result.PART
-        entry = self._entry(
-            chamber, state, Event.DISCLOSURE_COMPLETED, outcome, commission.categories, subject=built.digest
-        )
-        await chamber.log.append(entry)
-        self._desk.metrics.committed(entry)
+        key = f"{folder(state.case.id, commission.release)}/manifest.json"
+        manifest, expires, told = built.manifest, commission.expires, False
+        try:
+            await chamber.vault.put_if_absent(key, manifest)
+        except AlreadyExists:  # an earlier maker came as far as this
+            manifest = (await chamber.vault.get(key)).body
+            expires = Manifest.model_validate_json(manifest).expires
+            told = (
+                await _find(chamber.log, commission.release, Event.DISCLOSURE_COMPLETED, state.case.id)
+                is not None
+            )
+        digest = f"sha256:{hashlib.sha256(manifest).hexdigest()}"
+        if not told:
+            outcome = Result.NO_DATA if not built.found else Result.FULL if built.complete else Result.PART
+            entry = self._entry(
+                chamber, state, Event.DISCLOSURE_COMPLETED, outcome, commission.categories, subject=digest
+            )
+            await chamber.log.append(entry)
+            self._desk.metrics.committed(entry)
         end = state.disclose if built.found else state.find_nothing
-        ended = end(release, built.digest, commission.now, commission.expires)
+        release = Place(chamber.region.code, commission.release)
+        ended = end(release, digest, self._desk.office.clock(), expires)
         docket = self._desk.dockets[chamber.region.code]
         try:
             return await docket.move(waiting, ended)
-        except Conflict:  # another process was faster: its package is the one that can be fetched
+        except Conflict:  # called off meanwhile, or answered for; what is still to be done, a round does
             return await docket.get(state.case.id)
+
+    def _tidy_up(self, chamber: Chamber, filed: Filed) -> None:
+        """Remove what the making left and the manifest does not name. The approver does not wait for it."""
+        if isinstance(filed.disclosure, Disclosed | DisclosureNotAvailable):
+            task = asyncio.create_task(self._tidy(chamber, filed.disclosure))
+            self._tidying.add(task)
+            task.add_done_callback(self._tidying.discard)
+
+    async def _tidy(self, chamber: Chamber, packaged: Disclosed | DisclosureNotAvailable) -> None:
+        disclosure, release = packaged.case.id, packaged.release.index
+        manifest = f"{folder(disclosure, release)}/manifest.json"
+        try:
+            parts = json.loads((await chamber.vault.get(manifest)).body)["parts"]
+            named = {part_key(disclosure, release, part["encrypted_sha256"]) for part in parts}
+            versions = self._desk.holds(chamber.region.code).versions
+            await discard_from_package(versions, str(disclosure), named | {manifest})
+        except StorageError as error:  # what is left goes with the package when it expires
+            _log.warning("package not tidied up", disclosure=str(disclosure), reason=str(error))
 
     def _entry(
         self,
@@ -210,6 +297,16 @@ class Releases:
             disclosure=str(case.id),
             subject=subject,
         )
+
+
+async def _find(log: AuditLog, since: int, event: Event, disclosure: DisclosureId) -> int | None:
+    """The index of the disclosure's first entry of that kind from `since` on. Raises StorageError."""
+    while found := await log.entries(since, _ENTRIES_AT_ONCE):
+        for index, entry in enumerate(found, since):
+            if entry.event is event and entry.disclosure == str(disclosure):
+                return index
+        since += len(found)
+    return None
 
 
 RELEASES: Final = web.AppKey("releases", Releases)

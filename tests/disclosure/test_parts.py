@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import mailbox
 import re
 import zipfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.disclosure.parts import COLUMNS, MboxVolumes, MessageVolumes, Plain, TooLarge, TrafficVolumes
+from gateway.disclosure.cms import Recipient
+from gateway.disclosure.parts import (
+    COLUMNS,
+    LARGEST,
+    MessageVolume,
+    PartWriter,
+    TooLarge,
+    TrafficVolume,
+    check_size,
+    mbox_message,
+)
+from gateway.disclosure.zipping import Archive
 from storage.identity import MessageIds
 from storage.traffic import TrafficRecord
+from tests.policy import pki
 from tests.policy.pki import NOW
 
 
@@ -39,13 +53,43 @@ HOSTILE = [
 ]
 
 
+class Open:
+    """In the place of the encryption: keeps what is written into a part, to look at it."""
+
+    def __init__(self, recipient: Recipient) -> None:
+        self.written: list[bytes] = []
+
+    def write(self, octets: bytes) -> None:
+        self.written.append(octets)
+
+    def finish(self) -> bytes:
+        return b"".join(self.written)
+
+
+@pytest.fixture(autouse=True)
+def unencrypted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.disclosure.parts.Envelope", Open)
+
+
+@cache
+def somebody() -> Recipient:
+    return Recipient(pki.judge("IE").cert, NOW)
+
+
+def body(part: PartWriter) -> bytes:
+    sealed = part.finish()
+    assert sealed.told.size == len(sealed.body)
+    assert sealed.told.sha256 == hashlib.sha256(sealed.body).hexdigest()
+    return sealed.body
+
+
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_cell_is_never_a_formula_and_a_row_never_two(text: str) -> None:
-    volumes = TrafficVolumes(1 << 20)
-    assert list(volumes.add(record(**{"from": text}))) == []
-    lines, table = volumes.finish()
-    assert json.loads(lines.body)["from"] == text
-    header, row = csv.reader(io.StringIO(table.body.decode(), newline=""))
+    volume = TrafficVolume(1, somebody())
+    volume.add(record(**{"from": text}))
+    lines, table = map(body, volume.close())
+    assert json.loads(lines)["from"] == text
+    header, row = csv.reader(io.StringIO(table.decode(), newline=""))
     cell = row[header.index("from")]
     assert cell.lstrip("'") == text.lstrip("'")
     assert not cell.startswith(("=", "+", "-", "@", "\t", "\r"))
@@ -56,25 +100,52 @@ def test_the_columns_are_the_fields_of_a_traffic_record() -> None:
     assert [*whole.to_json(), "deleted_by_owner"] == list(COLUMNS)
 
 
+def volumes(contents: list[bytes], part_size: int, *, mbox: bool = False) -> list[MessageVolume]:
+    """The messages in as many volumes as it takes."""
+    found: list[MessageVolume] = []
+    for number, content in enumerate(contents):
+        name, again = f"{number:032x}", mbox_message(NOW, content) if mbox else None
+        if not found or not found[-1].has_room(name, content, again, part_size):
+            found.append(MessageVolume(len(found) + 1, somebody(), mbox=mbox))
+        placed = found[-1].add(name, NOW, content, again)
+        assert (placed.path, placed.size) == (f"messages/{name}.eml", len(content))
+        assert placed.sha256 == hashlib.sha256(content).hexdigest()
+    return found
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.binary(max_size=3000), max_size=40), st.integers(3600, 9000))
 def test_volumes_hold_every_message_once_and_keep_to_their_size(contents: list[bytes], size: int) -> None:
-    volumes, full = MessageVolumes(size), list[Plain]()
-    placed = []
-    for number, content in enumerate(contents):
-        where, done = volumes.add(f"{number:032x}", NOW, content)
-        placed.append(where)
-        full += [done] if done else []
-    last = volumes.finish()
-    full += [last] if last else []
-    found = {}
-    for part in full:
-        assert len(part.body) <= size
-        with zipfile.ZipFile(io.BytesIO(part.body)) as volume:
-            assert volume.testzip() is None
-            found.update({(part.name, name): volume.read(name) for name in volume.namelist()})
-    assert found == {
-        (where.part, where.path): content for where, content in zip(placed, contents, strict=True)
-    }
+    found: list[bytes] = []
+    for volume in volumes(contents, size):
+        (part,) = map(body, volume.close())
+        assert len(part) <= size
+        with zipfile.ZipFile(io.BytesIO(part)) as opened:
+            assert opened.testzip() is None
+            assert {info.date_time for info in opened.infolist()} == {NOW.timetuple()[:6]}
+            found += [opened.read(name) for name in opened.namelist()]
+    assert found == contents
+
+
+def test_whoever_streams_a_zip_finds_each_file_by_its_own_header() -> None:
+    contents = [b"Subject: 1\r\n\r\nfirst", b"", b"Subject: 3\r\n\r\nthird"]
+    (volume,) = volumes(contents, 1 << 20)
+    (part,) = map(body, volume.close())
+    streamed = []
+    while part.startswith(b"PK\x03\x04"):
+        size, name = int.from_bytes(part[18:22], "little"), int.from_bytes(part[26:28], "little")
+        streamed.append(part[30 + name : 30 + name + size])
+        part = part[30 + name + size :]
+    assert streamed == contents
+
+
+def test_an_archive_takes_no_more_files_than_any_reader_can_count() -> None:
+    archive = Archive()
+    for number in range(0xFFFF):
+        assert archive.size_with("a", b"") is not None
+        archive.before("a", NOW.replace(year=1970 if number == 0 else 2026), b"")
+    assert archive.size_with("a", b"") is None
+    assert int.from_bytes(archive.end()[-12:-10], "little") == 0xFFFF
 
 
 def _unquoted(body: bytes) -> list[bytes]:
@@ -89,42 +160,45 @@ LINES = st.sampled_from(
 )
 
 
-@given(st.lists(st.lists(LINES, min_size=1, max_size=6), min_size=1, max_size=12), st.integers(400, 2000))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.lists(LINES, min_size=1, max_size=6), min_size=1, max_size=12), st.integers(900, 2000))
 def test_no_line_of_a_message_begins_another_one_in_an_mbox(messages: list[list[bytes]], size: int) -> None:
-    volumes, full = MboxVolumes(size), list[Plain]()
     contents = [b"".join(line + b"\r\n" for line in lines) for lines in messages]
-    for content in contents:
-        done = volumes.add(NOW, content)
-        full += [done] if done else []
-    last = volumes.finish()
-    assert last is not None
-    full.append(last)
-    assert all(len(part.body) <= size for part in full)
-    found = [each for part in full for each in _unquoted(part.body)]
-    assert found == [content.replace(b"\r\n", b"\n") for content in contents]
+    mboxes = [body(volume.close()[1]) for volume in volumes(contents, size, mbox=True)]
+    assert all(len(mbox) <= size for mbox in mboxes)
+    assert [each for mbox in mboxes for each in _unquoted(mbox)] == [
+        content.replace(b"\r\n", b"\n") for content in contents
+    ]
 
 
 def test_an_mbox_is_read_by_others(tmp_path: Path) -> None:
-    volumes = MboxVolumes(1 << 20)
-    for number in range(3):
-        volumes.add(NOW, b"Subject: %d\r\n\r\nFrom here\r\nFrom there" % number)
-    part = volumes.finish()
-    assert part is not None
-    (tmp_path / part.name).write_bytes(part.body)
-    read = mailbox.mbox(tmp_path / part.name)
+    contents = [b"Subject: %d\r\n\r\nFrom here\r\nFrom there" % number for number in range(3)]
+    (volume,) = volumes(contents, 1 << 20, mbox=True)
+    (tmp_path / "content-0001.mbox").write_bytes(body(volume.close()[1]))
+    read = mailbox.mbox(tmp_path / "content-0001.mbox")
     assert [message["Subject"] for message in read] == ["0", "1", "2"]
 
 
 def test_a_message_larger_than_a_part_is_said_to_be() -> None:
+    check_size("0" * 32, bytes(LARGEST - 1024))
     with pytest.raises(TooLarge):
-        MessageVolumes(10_000).add("0" * 32, NOW, bytes(10_000))
+        check_size("0" * 32, bytes(LARGEST))
+    with pytest.raises(TooLarge):
+        mbox_message(NOW, b"x" * (LARGEST - 1024) + b"\nFrom " * 1024)
+
+
+def test_the_largest_part_is_64_mib_when_it_is_encrypted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    part = PartWriter("content-0001.zip", "application/zip", somebody())
+    part.write(bytes(LARGEST))
+    sealed = part.finish()
+    assert LARGEST < sealed.told.encrypted_size == len(sealed.body) <= 64 << 20
+    assert sealed.told.encrypted_sha256 == hashlib.sha256(sealed.body).hexdigest()
 
 
 def test_many_small_messages_are_counted_with_what_a_zip_says_of_each() -> None:
     """What a ZIP's directory takes at the end grows with every file: a part of small ones is mostly that."""
-    size, volumes, full = 64 * 1024, MessageVolumes(64 * 1024), list[Plain]()
-    for number in range(3_000):
-        done = volumes.add(f"{number:032x}", NOW, b"")[1]
-        full += [done] if done else []
+    size = 64 * 1024
+    full = [body(volume.close()[0]) for volume in volumes([b""] * 3_000, size)]
     assert len(full) > 3
-    assert all(0.98 * size < len(part.body) <= size for part in full)
+    assert all(0.98 * size < len(part) <= size for part in full[:-1])

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from gateway.cli.package import package as package_command
-from gateway.disclosure.parts import MessageVolumes
+from gateway.disclosure.zipping import Archive
 from tests.policy.pki import NOW
 
 MAIL = b"Subject: The accounts\r\n\r\nHere they are.\r\n"
@@ -21,11 +21,9 @@ MAIL = b"Subject: The accounts\r\n\r\nHere they are.\r\n"
 def received(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A package as it could have been received, made without a gateway."""
     directory = tmp_path_factory.mktemp("package")
-    volumes = MessageVolumes(1 << 20)
-    placed, _ = volumes.add("0" * 32, NOW, MAIL)
-    full = volumes.finish()
-    assert full is not None
-    (directory / full.name).write_bytes(full.body)
+    archive, path = Archive(), f"messages/{'0' * 32}.eml"
+    volume = archive.before(path, NOW, MAIL) + MAIL + archive.end()
+    (directory / "content-0001.zip").write_bytes(volume)
     digest = f"sha256:{'0' * 64}"
     manifest = {
         "manifest": "situs-package/1", "disclosure": "0" * 32, "region": "eu-west-1", "reference": "DC-1",
@@ -35,12 +33,13 @@ def received(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     "approved": NOW.isoformat(), "packaged": NOW.isoformat(), "software": "situs",
                     "recipient": digest},
         "counts": {"messages": 1, "traffic_records": 0, "errors": 0},
-        "parts": [{"name": full.name, "media_type": full.media_type, "size": len(full.body),
-                   "sha256": hashlib.sha256(full.body).hexdigest(), "encrypted_size": 0,
+        "parts": [{"name": "content-0001.zip", "media_type": "application/zip", "size": len(volume),
+                   "sha256": hashlib.sha256(volume).hexdigest(), "encrypted_size": 0,
                    "encrypted_sha256": "0" * 64}],
         "errors": [], "expires": NOW.isoformat(),
-        "messages": [{"part": placed.part, "path": placed.path, "message_id": placed.message_id,
-                      "received_at": NOW.isoformat(), "size": placed.size, "sha256": placed.sha256}],
+        "messages": [{"part": "content-0001.zip", "path": path, "message_id": "0" * 32,
+                      "received_at": NOW.isoformat(), "size": len(MAIL),
+                      "sha256": hashlib.sha256(MAIL).hexdigest()}],
     }  # fmt: skip
     (directory / "manifest.json").write_text(json.dumps(manifest))
     return directory
