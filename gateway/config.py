@@ -32,6 +32,7 @@ from gateway.disclosure.oidc import IssuerSettings
 from gateway.disclosure.terms import Terms
 from gateway.disclosure.tls import GatewayTls
 from gateway.ingress.limits import Limits, RspamdSettings
+from policy.address import Address, AddressError
 from policy.geography import GeographyError, Jurisdiction, Region, RegionCode
 from storage.audit.cosigning import WitnessAddress
 from storage.audit.note import VerifierKey
@@ -105,12 +106,14 @@ class Config:
     trust: Path
     lawbook: Path | None
     smtp: MailSettings
+    postmaster: Address | None
     lmtp: MailSettings
     imap: ImapSettings
     gateway_listen: str
     gateway_tls: GatewayTls | None
     gateway_terms: Terms
     oidc: IssuerSettings | None
+    metrics_listen: str | None
     limits: Limits
     rspamd: RspamdSettings | None
 
@@ -195,6 +198,7 @@ class _Reader:
             trust=self._at(file.law.trust),
             lawbook=self._at(file.law.lawbook) if file.law.lawbook else None,
             smtp=self._mail("smtp", file.smtp),
+            postmaster=self._address("smtp.postmaster", file.smtp.postmaster),
             lmtp=self._mail("lmtp", file.lmtp),
             imap=self._imap(file.imap),
             gateway_listen=file.gateway.listen,
@@ -206,6 +210,7 @@ class _Reader:
                 nearly_due=timedelta(hours=file.gateway.nearly_due_hours),
             ),
             oidc=self._oidc(file.gateway.oidc) if file.gateway.oidc else None,
+            metrics_listen=file.metrics.listen if file.metrics else None,
             limits=self._limits(file.limits),
             rspamd=self._rspamd(file.rspamd) if file.rspamd else None,
         )
@@ -337,6 +342,12 @@ class _Reader:
                     "rspamd.password_file", f"{section.password_file}: {error.strerror}"
                 ) from None
         return RspamdSettings(section.url, section.timeout, section.unreachable, password)
+
+    def _address(self, key: str, text: str | None) -> Address | None:
+        try:
+            return Address.parse(text) if text is not None else None
+        except AddressError as error:
+            raise self._fault(key, str(error)) from None
 
     def _at(self, relative: str) -> Path:
         return self._path.parent / relative

@@ -118,6 +118,10 @@ class MailSection(DoorSection):
     unix: str | None = None
 
 
+class SmtpSection(MailSection):
+    postmaster: str | None = None
+
+
 class ImapSection(DoorSection):
     poll_seconds: Annotated[float, Field(gt=0, le=300)] = 15.0
 
@@ -147,6 +151,10 @@ class RspamdSection(Section):
     password_file: str | None = None
 
 
+class MetricsSection(Section):
+    listen: ListenAddress
+
+
 class ConfigFile(Section):
     """The file's own shape: each field is a key, each section a table."""
 
@@ -156,9 +164,10 @@ class ConfigFile(Section):
     directory: DirectorySection
     law: LawSection
     regions: dict[str, RegionSection]
-    smtp: MailSection = MailSection()
+    smtp: SmtpSection = SmtpSection()
     lmtp: MailSection = MailSection()
     imap: ImapSection = ImapSection()
     gateway: GatewaySection
+    metrics: MetricsSection | None = None
     rspamd: RspamdSection | None = None
     limits: dict[str, Any] = {}

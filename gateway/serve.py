@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import signal
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -36,8 +37,10 @@ from gateway.keeping import keeping
 from gateway.lmtp import serve_lmtp
 from gateway.owners_door import serve_imap
 from gateway.post import RegionalPost
+from gateway.readiness import Readiness, watching_app
 from gateway.shared_figures import are_shared
 from gateway.smtp import serve_smtp
+from policy.address import Address
 from storage.errors import StorageError
 
 _MEND_EVERY: Final = 5.0  # seconds between looks for regions that miss a directory record
@@ -64,6 +67,7 @@ class OpenDoors:
     lmtp: list[str] = field(default_factory=list)
     imap: list[str] = field(default_factory=list)
     gateway: str | None = None
+    metrics: str | None = None
 
 
 @asynccontextmanager
@@ -81,12 +85,17 @@ async def open_doors(
 
     Raises ConfigError where an address cannot be had, and what `House.office` raises.
     """
-    config, doors, registry = house.config, OpenDoors(), CollectorRegistry()
+    config, doors, registry, readiness = house.config, OpenDoors(), CollectorRegistry(), Readiness()
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(_mending(house))
         if DoorName.GATEWAY in only:
             await stack.enter_async_context(keeping(house))
-            doors.gateway = await _open_gateway(stack, house, registry, shared_ports)
+            doors.gateway = await _open_gateway(stack, house, registry, readiness, shared_ports)
+        if config.metrics_listen is not None:
+            book = house.directory.book
+            hostname = Address.parse(f"postmaster@{config.smtp.hostname}").domain
+            app = watching_app(registry, readiness, lambda: book.read(book.key.of_domain(hostname)))
+            doors.metrics = await _open_watching(stack, config, app, shared_ports)
         # Mail comes in last and stops first: what it needs is there for as long as it runs.
         bells = Bells()
         reception = Reception(
@@ -95,6 +104,7 @@ async def open_doors(
             config.limits,
             clock=house.clock,
             check=await _content_check(stack, config),
+            postmaster=config.postmaster,
             registry=registry,
         )
         if are_shared():
@@ -115,7 +125,10 @@ async def open_doors(
             for listener in _listeners(config, DoorName.IMAP, config.imap.door, shared_ports):
                 opening = serve_imap(listener, commons)
                 doors.imap.append(await _open_door(opened, config, listener, opening))
-        yield doors
+        try:
+            yield doors
+        finally:
+            readiness.stopping = True  # told for as long as what is in flight takes
 
 
 @asynccontextmanager
@@ -176,10 +189,12 @@ async def _open_door(
 
 
 async def _open_gateway(
-    stack: AsyncExitStack, house: House, registry: CollectorRegistry, shared_ports: bool
+    stack: AsyncExitStack,
+    house: House,
+    registry: CollectorRegistry,
+    readiness: Readiness,
+    shared_ports: bool,
 ) -> str:
-    listen = house.config.gateway_listen
-    host, _, port = listen.rpartition(":")
     office = await house.office()
     logs = {code: chamber.log for code, chamber in office.chambers.items()}
     await stack.enter_async_context(announcing(logs, office.lawbook.digest, house.config.trust, house.clock))
@@ -187,16 +202,34 @@ async def _open_gateway(
         tls = house.config.gateway_tls.context() if house.config.gateway_tls else None
     except BadCertificate as error:
         raise ConfigError(f"{house.config.path}: {error}") from None
-    runner = make_runner(make_app(office, registry))
+    runner = make_runner(make_app(office, registry, readiness))
+    return await _listen(stack, runner, house.config, house.config.gateway_listen, shared_ports, tls)
+
+
+async def _open_watching(
+    stack: AsyncExitStack, config: Config, app: web.Application, shared_ports: bool
+) -> str:
+    assert config.metrics_listen is not None
+    runner = web.AppRunner(app, access_log=None, handle_signals=False)
+    return await _listen(stack, runner, config, config.metrics_listen, shared_ports)
+
+
+async def _listen(
+    stack: AsyncExitStack,
+    runner: web.AppRunner,
+    config: Config,
+    listen: str,
+    shared_ports: bool,
+    tls: ssl.SSLContext | None = None,
+) -> str:
+    host, _, port = listen.rpartition(":")
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     try:
         site = web.TCPSite(runner, host, int(port), ssl_context=tls, reuse_port=shared_ports or None)
         await site.start()
     except OSError as error:
-        raise ConfigError(
-            f"{house.config.path}: cannot listen on {listen}: {error.strerror or error}"
-        ) from None
+        raise ConfigError(f"{config.path}: cannot listen on {listen}: {error.strerror or error}") from None
     return f"{host}:{runner.addresses[0][1]}"
 
 

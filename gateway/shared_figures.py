@@ -17,6 +17,7 @@ from typing import Final, final
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+PROMETHEUS_TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"  # of what `prometheus_text` returns
 _DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 

@@ -2,7 +2,7 @@
 
 The kernel spreads connections over the workers' listening sockets (SO_REUSEPORT); a UNIX socket has
 no such thing, so the parent binds it once and every worker inherits it. A worker that dies is
-replaced. One that cannot start ends the whole, since it would not start the next time either.
+replaced. One that cannot start the first time ends the whole, since it would not start the next time either.
 """
 
 from __future__ import annotations
@@ -19,13 +19,16 @@ from typing import Final, final
 import structlog
 
 from gateway.config import Config, ConfigError
+from gateway.serve import DoorName
 from gateway.shared_figures import SharedFigures
+from gateway.unix_socket import bind_unix
 
 # A worker that died sooner after its start is not replaced at once: a crash loop must not eat a core.
 _SETTLED_AFTER: Final = 5.0  # seconds
 _FIRST_PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 10.0
 _BEYOND_STOP_TIMEOUT: Final = 5.0
+_UNIX_MODE: Final = 0o660  # the mail server in front is in the socket's group
 
 _log: Final = structlog.get_logger("situs.serve")
 
@@ -38,23 +41,24 @@ class WorkersFailed(ConfigError):
 class Supervisor:
     """The parent of `count` workers. `run` returns when all have ended after a signal."""
 
-    def __init__(self, config: Config, only: str | None, count: int) -> None:
+    def __init__(self, config: Config, doors: frozenset[DoorName], count: int) -> None:
         """Raises ConfigError for ports that workers cannot share, or a UNIX socket that is taken."""
         listen = (
             *config.smtp.addresses,
             *config.lmtp.addresses,
             *config.imap.door.addresses,
             config.gateway_listen,
+            *([config.metrics_listen] if config.metrics_listen else []),
         )
         if any(address.endswith(":0") for address in listen):
             raise ConfigError(f"{config.path}: --workers shares ports between processes: none may be 0")
         self._config: Final = config
-        self._only: Final = only
+        self._doors: Final = doors
         self._count: Final = count
         self._stopping: Final = asyncio.Event()
         self._alive: Final[dict[int, asyncio.subprocess.Process]] = {}
-        self._ready = 0
-        self._unix: Final = _bind_unix(config)
+        self._served: Final[set[int]] = set()  # the workers that have had their doors open
+        self._unix: Final = _bind_unix(config, doors)
         self._figures: Final = SharedFigures()
 
     async def run(self) -> None:
@@ -62,6 +66,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for stop in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(stop, self._stop)
+        outlive_hangups()
         try:
             async with asyncio.TaskGroup() as group:
                 for number in range(self._count):
@@ -86,7 +91,9 @@ class Supervisor:
             status = await self._live(number)
             if self._stopping.is_set():
                 return
-            if status == 2:  # the command line's own status for a configuration that cannot be used
+            # 2 is the command line's own status for a configuration that cannot be used. Where it could be
+            # before, somebody is at work on it: the workers that serve go on.
+            if status == 2 and number not in self._served:
                 self._stop()
                 raise WorkersFailed(f"{self._config.path}: worker {number} cannot serve")
             settled = time.monotonic() - began >= _SETTLED_AFTER
@@ -129,18 +136,18 @@ class Supervisor:
         )
         try:
             if await reader.read(1):
-                self._ready += 1
                 _log.info("worker serves", worker=number)
-                if self._ready == self._count:
-                    notify("READY=1")
+                if number not in self._served:
+                    self._served.add(number)
+                    if len(self._served) == self._count:
+                        notify("READY=1")
         finally:
             transport.close()
 
     def _command(self, ready: int) -> Sequence[str]:
         command = [sys.executable, "-m", "gateway", "serve", "--config", str(self._config.path)]
         command += ["--shared-ports", "--ready-fd", str(ready)]
-        if self._only is not None:
-            command += ["--only", self._only]
+        command += ["--only", ",".join(sorted(self._doors))]
         if self._unix is not None:
             command += ["--lmtp-fd", str(self._unix.fileno())]
         return command
@@ -155,6 +162,18 @@ class Supervisor:
             self._config.lmtp.unix.unlink(missing_ok=True)
 
 
+def outlive_hangups() -> None:
+    """SIGHUP asks a server to read its files again. Certificates are, by themselves, and nothing else is.
+
+    Whoever sends it (a hook behind a renewal, a habit) must not end the service by it.
+    """
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _say_what_is_read_again)
+
+
+def _say_what_is_read_again() -> None:
+    _log.info("hangup", note="certificates are read again when they change, the configuration at a restart")
+
+
 def notify(state: str) -> None:
     """Tells systemd, where it asked to be told (sd_notify(3))."""
     address = os.environ.get("NOTIFY_SOCKET")
@@ -166,18 +185,16 @@ def notify(state: str) -> None:
         out.sendall(state.encode())
 
 
-def _bind_unix(config: Config) -> socket.socket | None:
+def _bind_unix(config: Config, doors: frozenset[DoorName]) -> socket.socket | None:
+    if config.smtp.unix is not None and DoorName.SMTP in doors:
+        raise ConfigError(f"{config.path}: smtp.unix: workers share a UNIX socket for LMTP alone")
     path = config.lmtp.unix
-    if path is None:
+    if path is None or DoorName.LMTP not in doors:
         return None
-    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        path.unlink(missing_ok=True)  # what a killed process left behind
-        bound.bind(str(path))
-        path.chmod(0o660)
+        bound = bind_unix(path, _UNIX_MODE)
         bound.listen(1024)
     except OSError as error:
-        bound.close()
         raise ConfigError(f"{config.path}: cannot listen on {path}: {error.strerror}") from None
     return bound
 

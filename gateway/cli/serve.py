@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from dataclasses import asdict
 
 import click
 import structlog
@@ -16,7 +17,7 @@ from gateway.garbage import look_less_often
 from gateway.house import House
 from gateway.logs import configure_logs
 from gateway.serve import DoorName, open_doors, stop_signals
-from gateway.supervision import Supervisor, notify
+from gateway.supervision import Supervisor, notify, outlive_hangups
 
 _log = structlog.get_logger("situs.serve")
 
@@ -52,13 +53,14 @@ def serve(
     configure_logs(json=logs == "json")
 
     async def run_doors() -> None:
+        outlive_hangups()
         inherited = None if lmtp_fd is None else socket.socket(fileno=lmtp_fd)
         async with (
             stop_signals() as stop,
             House.open(config) as house,
             open_doors(house, doors, shared_ports=shared_ports, lmtp_socket=inherited) as opened,
         ):
-            _log.info("serving", smtp=opened.smtp, lmtp=opened.lmtp, imap=opened.imap, gateway=opened.gateway)
+            _log.info("serving", **asdict(opened))
             if ready_fd is not None:
                 os.write(ready_fd, b"1")
             else:
@@ -67,7 +69,7 @@ def serve(
             await stop.wait()
 
     async def run_workers() -> None:
-        await Supervisor(config, only, workers).run()
+        await Supervisor(config, doors, workers).run()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run_workers() if workers > 1 else run_doors())

@@ -79,7 +79,7 @@ def write_config(path: Path, engines: Mapping[str, EngineProcess], doors: Doors)
         "[law]",
         *_keys(trust="trust"),
         "[smtp]",
-        *_keys(listen=[doors.smtp], hostname="mx.situs.example"),
+        *_keys(listen=[doors.smtp], hostname="mx.situs.example", postmaster=PLACES[0].address),
         "[lmtp]",
         *_keys(listen=[doors.lmtp], hostname="mx.situs.example"),
         "[imap]",

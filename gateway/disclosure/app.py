@@ -24,7 +24,7 @@ from gateway.disclosure import auditing, holding, orders, public, reading
 from gateway.disclosure.approval import approve_disclosure, hear_answer, reject_disclosure
 from gateway.disclosure.desk import DESK, Desk, admitted
 from gateway.disclosure.figures import FIGURES, TransparencyFigures
-from gateway.disclosure.housekeeping import Housekeeping
+from gateway.disclosure.housekeeping import HOUSE, Housekeeping
 from gateway.disclosure.intake import receive
 from gateway.disclosure.metrics import METRICS
 from gateway.disclosure.models import AnswerRequest, ApprovalRequest, RejectionRequest, ValidationRequest
@@ -42,8 +42,9 @@ from gateway.disclosure.transport import (
 )
 from gateway.disclosure.validating import hear_validation
 from gateway.disclosure.wire import Runner
+from gateway.readiness import Readiness
 
-HOUSE: Final = web.AppKey("housekeeping", Housekeeping)
+__all__ = ["HOUSE", "make_app", "make_runner"]
 
 HEAD_TIME: Final = 30.0  # seconds
 
@@ -52,15 +53,19 @@ _ONE: Final = "/v1/disclosures/{id:[^/:]+}"
 _HOLD: Final = "/v1/holds/{id:[^/:]+}"
 
 
-def make_app(office: Office, registry: CollectorRegistry | None = None) -> web.Application:
+def make_app(
+    office: Office, registry: CollectorRegistry | None = None, readiness: Readiness | None = None
+) -> web.Application:
     """The gateway as an aiohttp application; its background work starts and stops with it.
 
-    `registry` is what `/metrics` shows besides the gateway's own figures: the mail doors', say.
+    `registry` is what `/metrics` shows besides the gateway's own figures: the mail doors', say. `readiness`
+    is of the whole process.
     """
     # Bodies are bounded where they are read (`transport.read_body`), with a problem for an answer.
     app = web.Application(middlewares=[answer, as_pages], client_max_size=office.terms.body_limit + 1)
     app[DESK] = Desk(office, time.monotonic, registry)
     app[METRICS] = app[DESK].metrics
+    app[public.READINESS] = readiness or Readiness()
     app[FIGURES] = TransparencyFigures()
     app[RELEASES] = Releases(app[DESK])
     app[HOUSE] = Housekeeping(app[DESK], app[RELEASES], app[DESK].metrics)

@@ -14,7 +14,6 @@ from policy.geography import RegionCode
 from storage.audit.entry import Entry
 
 _METHODS: Final = frozenset({"GET", "HEAD", "POST"})
-CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _CLOCKS: Final = ("nearly due", "overdue")
 
 

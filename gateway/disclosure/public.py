@@ -12,10 +12,11 @@ from aiohttp import web
 
 from gateway.disclosure.desk import DESK
 from gateway.disclosure.figures import FIGURES
-from gateway.disclosure.metrics import CONTENT_TYPE as METRICS_CONTENT_TYPE
 from gateway.disclosure.office import Chamber
 from gateway.disclosure.openapi import description
 from gateway.disclosure.problems import Kind, Problem
+from gateway.readiness import Readiness
+from gateway.shared_figures import PROMETHEUS_TEXT
 from policy.geography import GeographyError, RegionCode
 from storage.audit.backend import tile_key
 from storage.audit.tiles import TileError, TileName
@@ -24,6 +25,7 @@ from storage.errors import NotFound
 # tlog-tiles: "Tiles ... are immutable"; the checkpoint changes with every batch.
 _FOREVER: Final = "public, max-age=31536000, immutable"
 _BRIEFLY: Final = "no-cache"
+READINESS: Final = web.AppKey("readiness", Readiness)
 
 
 def add_routes(router: web.UrlDispatcher) -> None:
@@ -92,7 +94,7 @@ async def _get_law(request: web.Request) -> web.StreamResponse:
 
 
 async def _get_metrics(request: web.Request) -> web.StreamResponse:
-    return web.Response(body=request.app[DESK].metrics.text(), headers={"Content-Type": METRICS_CONTENT_TYPE})
+    return web.Response(body=request.app[DESK].metrics.text(), headers={"Content-Type": PROMETHEUS_TEXT})
 
 
 async def _get_live(_: web.Request) -> web.StreamResponse:
@@ -101,6 +103,8 @@ async def _get_live(_: web.Request) -> web.StreamResponse:
 
 async def _get_ready(request: web.Request) -> web.StreamResponse:
     """Whether every region served here can be read and its log be written. Raises 503 naming the first."""
+    if request.app[READINESS].stopping:
+        raise Problem(Kind.UNAVAILABLE, "the service is stopping")
     for chamber in request.app[DESK].office.chambers.values():
         await chamber.store.mail.get("situs/region.json")
         await chamber.log.size()

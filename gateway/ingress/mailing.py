@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final, final
 
 import structlog
@@ -17,6 +18,9 @@ from gateway.ingress.reading import read_chunk, read_dotted
 from gateway.ingress.replies import Reply
 from gateway.ingress.transaction import Transaction, reply_each, reply_for_all
 from gateway.ingress.visit import Ended, Visit
+from policy.address import Address
+from storage.errors import UnknownAddress
+from storage.located import Located
 
 _log: Final = structlog.get_logger("situs.ingress")
 
@@ -65,20 +69,30 @@ class Mailing:
     async def _rcpt(self, argument: str) -> None:
         visit, transaction = self._visit, self._open_transaction()
         rcpt = commands.rcpt(argument, smtputf8=transaction.smtputf8)
-        address = rcpt.address or visit.reception.postmaster
+        addresses = (rcpt.address,) if rcpt.address is not None else visit.reception.postmasters
         # Postmaster is always accepted (RFC 5321 4.5.1), also as one too many.
-        if len(transaction.accepted) >= visit.limits.recipients and address.local != "postmaster":
+        for_postmaster = rcpt.address is None or rcpt.address.local == "postmaster"
+        if len(transaction.accepted) >= visit.limits.recipients and not for_postmaster:
             raise Refused(say.TOO_MANY_RECIPIENTS)
         try:
             async with asyncio.timeout(visit.limits.lookup_timeout):
-                located = await visit.reception.post.locate(address)
+                address, located = await self._first_known(addresses)
         except Exception as error:
             reply = say.for_error(error)
             if reply is say.OUR_FAULT:
                 _log.error("lookup failed: fault", session=visit.record.session, error=where(error))
             raise Refused(reply) from None
-        transaction.accept(address, Recipient(rcpt.mailbox, located))
+        mailbox = rcpt.mailbox if rcpt.address is not None else str(address)
+        transaction.accept(address, Recipient(mailbox, located))
         visit.reply(say.RECIPIENT_OK)
+
+    async def _first_known(self, addresses: tuple[Address, ...]) -> tuple[Address, Located]:
+        """Raises what `Post.locate` raises, of the last address where nobody has any."""
+        *others, last = addresses
+        for address in others:
+            with suppress(UnknownAddress):
+                return address, await self._visit.reception.post.locate(address)
+        return last, await self._visit.reception.post.locate(last)
 
     async def _data(self, argument: str) -> None:
         commands.nothing(argument)

@@ -26,8 +26,9 @@ from storage.identity import utc_now
 class Reception:
     """Make one for a process and hand it to every door, so that the limits hold over all of them.
 
-    `hostname` greets and signs the trace. `postmaster` is who `RCPT TO:<postmaster>` means: by
-    default postmaster at `hostname`. The metrics go into `registry`.
+    `hostname` greets and signs the trace. `postmaster` is who `RCPT TO:<postmaster>` means (RFC 5321 4.5.1):
+    by default the postmaster of `hostname`, or of the domain above it that has mailboxes here. The metrics
+    go into `registry`.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class Reception:
         self.limits: Final = limits
         self.clock: Final = clock
         self.check: Final = check
-        self.postmaster: Final = postmaster or Address.parse(f"postmaster@{hostname}")
+        self.postmasters: Final = (postmaster,) if postmaster is not None else _postmasters(hostname)
         self.memory: Final = Memory(limits)
         self.admission: Final = Admission(limits)
         self.metrics: Final = IngressMetrics(registry or CollectorRegistry())
@@ -58,3 +59,9 @@ class Reception:
         self.unacknowledged: Final = Unacknowledged()
         # Deliveries under way. They belong to the process: a session that ends does not end them.
         self.storing: Final[set[asyncio.Task[object]]] = set()
+
+
+def _postmasters(hostname: str) -> tuple[Address, ...]:
+    """`mx.example.ie` -> the postmasters of mx.example.ie and of example.ie: whoever there is comes first."""
+    labels = Address.parse(f"postmaster@{hostname}").domain.split(".")
+    return tuple(Address("postmaster", ".".join(labels[first:])) for first in range(max(1, len(labels) - 1)))

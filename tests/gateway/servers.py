@@ -34,13 +34,15 @@ class RunningServer:
         self, process: subprocess.Popen[str], smtp: int, imap: int, gateway: int, unix: Path
     ) -> None:
         self.process, self.smtp, self.imap, self.gateway, self.unix = process, smtp, imap, gateway, unix
+        self.figures_at = gateway
         self._lines: Queue[dict[str, Any]] = Queue()
         Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
         assert self.process.stderr is not None
         for line in self.process.stderr:
-            self._lines.put(json.loads(line))
+            # A command that cannot go on says so in a line for people.
+            self._lines.put(json.loads(line) if line.startswith("{") else {"event": line.strip()})
 
     def hear(self, event: str) -> dict[str, Any]:
         """The next log line of that event."""
@@ -52,8 +54,8 @@ class RunningServer:
         return set(psutil.Process(self.process.pid).children())
 
     def figure(self, name: str, **labels: str) -> float:
-        """What `/metrics` says, over a connection of its own: whichever worker is given it."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.gateway}/metrics", timeout=30) as answer:
+        """What `/metrics` says at `figures_at`, over a connection of its own: whichever worker has it."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.figures_at}/metrics", timeout=30) as answer:
             text = answer.read().decode()
         samples = [each for family in text_string_to_metric_families(text) for each in family.samples]
         return sum(

@@ -152,6 +152,16 @@ async def test_one_message_to_three_regions_is_one_object_in_each(country: Count
         assert not any(other.encode() in content for other in HOMES)
 
 
+@pytest.mark.parametrize("written", ["postmaster", "PostMaster", "postmaster@EXAMPLE.ie"])
+async def test_mail_for_a_postmaster_comes_to_who_has_that_duty(country: Country, written: str) -> None:
+    """RFC 5321 4.5.1. The server is mx.example.ie, and has mailboxes in example.ie."""
+    mail = Mail("postmaster", b"Subject: abuse\r\n\r\nhello\r\n")
+    (message,) = await asyncio.to_thread(send, country.door.port, mail, written)
+    record, content = await country.open("aoife@example.ie", message)
+    assert without_trace(content) == mail.content
+    assert record.recipient.lower() == "postmaster@example.ie"
+
+
 async def test_a_region_that_is_down_puts_off_its_own_mail_and_no_other(
     country: Country, virginia: RunningEngine
 ) -> None:

@@ -250,7 +250,10 @@ async def test_paths_as_the_grammar_has_them(smtp: House) -> None:
             S: 250-2.6.0 stored as *
             S: 250 2.6.0 stored as *
         """)
-    assert [copy.envelope.recipient for copy in smtp.post.copies] == ["aoife@example.ie", "Postmaster"]
+    assert [copy.envelope.recipient for copy in smtp.post.copies] == [
+        "aoife@example.ie",
+        "postmaster@mx.example.ie",
+    ]
     assert smtp.post.copies[0].envelope.sender == "s@client.example"
 
 

@@ -7,6 +7,7 @@ event that nothing ends in: a new door cannot be opened without saying what it l
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,8 +17,10 @@ import click
 import pytest
 import pytest_asyncio
 from aiohttp import web
+from prometheus_client import CollectorRegistry
 
 from gateway.cli import situs
+from gateway.readiness import Readiness, watching_app
 from policy.clearance import Role
 from storage.audit.entry import Event
 from tests.disclosure.desk import Gateway, gateway
@@ -90,6 +93,10 @@ ROUTES: Final[dict[str, Ends]] = {
         Event.DISCLOSURE_CANCELLED,
     },
     "POST /console/disclosures/{id}/reject": ATTEMPT | {Event.DISCLOSURE_REJECTED},
+    "POST /console/disclosures/{id}/answer": ATTEMPT
+    | {Event.DISCLOSURE_ANSWERED, Event.DISCLOSURE_CANCELLED},
+    "POST /console/disclosures/{id}/validate": ATTEMPT
+    | {Event.DISCLOSURE_VALIDATED, Event.HOLD_CHANGED, Event.ATTEMPT_UNVERIFIED},
     "GET /console/disclosures/{id}/package": ATTEMPT | {Event.PACKAGE_FETCHED},
     "GET /console/disclosures/{id}/package/{part}": ATTEMPT | {Event.PACKAGE_FETCHED},
     "GET /console/holds": ATTEMPT | {Event.HOLD_VIEWED},
@@ -210,6 +217,8 @@ def test_every_command_says_what_it_leaves_in_the_log() -> None:
 @pytest.mark.asyncio(loop_scope="module")
 async def test_every_route_says_what_it_leaves_in_the_log(desk: Gateway) -> None:
     assert _routes(desk.app) == set(ROUTES)
+    watching = watching_app(CollectorRegistry(), Readiness(), asyncio.Event().wait)
+    assert {ROUTES[route] for route in _routes(watching)} == {PUBLIC}
 
 
 def test_every_event_has_something_that_ends_in_it() -> None:
