@@ -170,12 +170,12 @@ class Eraser:
     async def _batch(self, batch: tuple[Candidate, ...]) -> Outcome:
         await self._declared.renew([version for one in batch for version in one.versions])
         deletable, outcome = await self._permitted(batch)
-        gone, refused = await self._remove(deletable)
+        gone, refused, kept = await self._remove(deletable)
         lifted = tuple(one for one in refused if one in deletable.liftable)
         outcome.locked += [one for one in refused if one not in deletable.liftable]
         outcome.destroyed += gone
         if lifted:
-            outcome.add(await self._lift_and_remove(lifted))
+            outcome.add(await self._lift_and_remove(lifted, kept))
         return outcome
 
     async def _permitted(self, batch: tuple[Candidate, ...]) -> tuple[Deletable, Outcome]:
@@ -210,34 +210,34 @@ class Eraser:
             return item
         return replace(item, traffic=await self._read_traffic(candidate.message))
 
-    async def _remove(self, deletable: Deletable) -> tuple[list[Candidate], list[Candidate]]:
-        """Data first; then markers and tombstones of what is gone. Returns gone and refused."""
+    async def _remove(self, deletable: Deletable) -> tuple[list[Candidate], list[Candidate], set[Version]]:
+        """Data first; then markers and tombstones of what is gone. Returns gone, refused, and which
+        versions the bucket kept."""
         data = {one: [v for v in one.versions if _is_data(v)] for one in deletable.candidates}
         kept = await self._delete([version for versions in data.values() for version in versions])
         refused = [one for one, versions in data.items() if not kept.isdisjoint(versions)]
         gone = [one for one in deletable.candidates if one not in refused]
         await self._delete([version for one in gone for version in one.versions if not _is_data(version)])
-        return gone, refused
+        return gone, refused, kept
 
-    async def _lift_and_remove(self, candidates: tuple[Candidate, ...]) -> Outcome:
+    async def _lift_and_remove(self, candidates: tuple[Candidate, ...], kept: set[Version]) -> Outcome:
         """An ended hold's locks come off under the same rule as everything else: declared again,
         and the holds read again, since unlocking takes its time."""
         await self._declared.renew([version for one in candidates for version in one.versions])
         deletable, outcome = await self._permitted(candidates)
         for one in deletable.candidates:
             if one in deletable.liftable:
-                await self._unlock(one)
-        gone, refused = await self._remove(deletable)
+                await self._unlock([version for version in one.versions if version in kept])
+        gone, refused, _ = await self._remove(deletable)
         outcome.destroyed += gone
         outcome.locked += refused
         return outcome
 
-    async def _unlock(self, candidate: Candidate) -> None:
-        for version in candidate.versions:
-            if _is_data(version):
-                with self._declared.acting() as until:
-                    in_time(until)
-                    await self._versions.unlock(version)
+    async def _unlock(self, kept: Sequence[Version]) -> None:
+        for version in kept:
+            with self._declared.acting() as until:
+                in_time(until)
+                await self._versions.unlock(version)
 
     async def _delete(self, versions: Sequence[Version]) -> set[Version]:
         """Ask the bucket; returns what it refused, by its own lock."""

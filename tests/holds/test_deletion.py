@@ -20,6 +20,7 @@ from storage.intents import LEASE, PREFIX, Intent
 from storage.mailbox import message_key
 from storage.region import RegionStore
 from storage.tombstones import hidden, hide
+from storage.versions import Version, Versions
 from tests.holds.people import LIAM, LITIGATION, NORA, NOW, on
 from tests.holds.ward import Ward, ward
 
@@ -125,6 +126,36 @@ async def test_after_release_everything_is_kept_for_the_grace_period(shared_regi
         outcome = await it.destroy(ids)
         assert len(outcome.destroyed) == 1, "the ended hold's lock comes off by itself"
         assert await it.kept() == set()
+
+
+async def test_of_several_versions_only_the_locked_one_is_unlocked(
+    region: RegionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a keyring has them that was rotated under a hold: the others are gone by then, and an engine may
+    take a word about a version that it does not have for a fault of its own (moto answers 500)."""
+    unlocked: list[Version] = []
+    unlock = Versions.unlock
+
+    async def noted(self: Versions, version: Version) -> bool:
+        unlocked.append(version)
+        return await unlock(self, version)
+
+    monkeypatch.setattr(Versions, "unlock", noted)
+    async with ward(region) as it:
+        (message,) = await it.deliver(1)
+        key = message_key(it.account, message)
+        for body in (b"second", b"third"):
+            await it.store.mail.put(key, body)
+        hold = await it.register.place(on(it.account), NORA)
+        locked = (await it.versions.of(key))[1]
+        assert await it.versions.lock(locked)
+        await it.register.propose_end(hold.id, NORA, "settled")
+        await it.register.confirm_end(hold.id, LIAM)
+        it.now += DELAY_HOLD
+        outcome = await it.destroy([message])
+        assert len(outcome.destroyed) == 1
+        assert await keys_under(it, key) == []
+    assert [one.id for one in unlocked] == [locked.id]
 
 
 async def test_a_lock_that_no_hold_explains_stays(shared_region: RegionStore) -> None:
