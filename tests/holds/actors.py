@@ -39,7 +39,7 @@ from storage.unheld import refuse_if_held
 from storage.vault import Vault
 from tests.audit.logs import SIGNER
 from tests.faults import Moment
-from tests.holds.dying import Death, living
+from tests.holds.dying import Death, dying
 from tests.holds.model import Box, Letter, Model, Rule
 from tests.holds.movers import REASON, Border
 from tests.holds.people import cleared
@@ -189,18 +189,10 @@ class Actors:
         self, work: Coroutine[Any, Any, _T], region: RegionCode, nth: int, moment: Moment
     ) -> _T | Death:
         """The process dies at its nth write in a region, if it gets so far."""
-        before = asyncio.all_tasks()
-        with living(self.it.sites[region].store.mail.name, nth, moment):
-            try:
-                return await work
-            except Death as death:
-                return death
-            finally:
-                left = {task for task in asyncio.all_tasks() - before if "FaultProxy" not in repr(task)}
-                for task in left:
-                    task.cancel()
-                await asyncio.gather(*left, return_exceptions=True)
-                self.ingress.forget()
+        try:
+            return await dying(work, self.it.sites[region].store.mail.name, nth, moment)
+        finally:
+            self.ingress.forget()
 
     async def _while_time_passes(self, work: Coroutine[Any, Any, _T]) -> _T:
         """A hold waits for deleters that died until their word has lapsed."""

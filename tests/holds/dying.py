@@ -6,7 +6,8 @@ next process finds.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 from unittest import mock
@@ -71,3 +72,18 @@ def _writing(life: Life, name: str) -> Callable[..., Awaitable[Any]]:
         return await life.write(self.name, lambda: original(self, *arguments, **named))
 
     return writing
+
+
+async def dying(work: Coroutine[Any, Any, _T], bucket: str, nth: int, moment: Moment) -> _T | Death:
+    """The process dies at its nth write to a bucket, if it gets so far, with all that it had under way."""
+    before = asyncio.all_tasks()
+    with living(bucket, nth, moment):
+        try:
+            return await work
+        except Death as death:
+            return death
+        finally:
+            left = {task for task in asyncio.all_tasks() - before if "FaultProxy" not in repr(task)}
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)

@@ -10,19 +10,15 @@ from typing import Final
 
 from policy.address import Address
 from policy.geography import Region, RegionCode
-from storage.holds import HoldRegister
 from storage.identity import AccountId, MessageId
 from storage.layout import ACCOUNT_FOLDERS
 from storage.located import Located
 from storage.mailbox import append
 from storage.opening import Opener
-from storage.region import RegionStore
 from storage.relocation import Relocation, Site
-from storage.vault import Vault
-from storage.versions import Versions
 from tests.engines import GERMANY, IRELAND, EngineKind, Settle
 from tests.holds.people import AOIFE, NOW
-from tests.holds.ward import MAIL, PSEUDONYMS, Ledger
+from tests.holds.ward import MAIL, Ledger, sites_of
 from tests.storage.grounds import World, envelope, world
 
 REASON: Final = "The customer lives in Berlin now, ticket 17"
@@ -118,15 +114,8 @@ async def border(
     async with AsyncExitStack() as stack:
         there = await stack.enter_async_context(world(settle, regions, kind, deadline=deadline))
         made: list[Border] = []
-        sites, ledgers = {}, {}
-        for region in regions:
-            store: RegionStore = there.store(region)
-            versions = stack.enter_context(Versions(store))
-            ledgers[region.code] = Ledger()
-            register = HoldRegister(
-                Vault(store), versions, ledgers[region.code], PSEUDONYMS, lambda: made[0].now
-            )
-            sites[region.code] = Site(store, register)
+        ledgers = {region.code: Ledger() for region in regions}
+        sites = stack.enter_context(sites_of(there.ground, lambda: made[0].now, ledgers))
         account = await there.directory.create(AOIFE, IRELAND.code, display_name="Aoife")
         made.append(Border(there, sites, ledgers, account.id))
         yield made[0]

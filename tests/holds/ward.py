@@ -7,13 +7,14 @@ async with ward(region) as it:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
 from policy.address import Address
+from policy.geography import RegionCode
 from policy.hold import Mailbox
 from storage.accounts import Subscriber, SubscriberRecord
 from storage.audit.entry import Entry, Event
@@ -21,11 +22,12 @@ from storage.audit.log import Committed
 from storage.audit.pseudonym import Pseudonyms
 from storage.deletion import Candidate, Deletions, Outcome
 from storage.holds import HoldRegister
-from storage.identity import AccountId, MessageId
+from storage.identity import AccountId, Clock, MessageId
 from storage.keyring import Keyholder, create_keyring
 from storage.located import AccountStatus, Located
 from storage.mailbox import Envelope, append, message_key
-from storage.region import RegionStore
+from storage.region import Ground, RegionStore
+from storage.relocation import Site
 from storage.tombstones import tombstone_key
 from storage.vault import Vault
 from storage.versions import Version, Versions
@@ -50,6 +52,21 @@ class Ledger:
 
     def events(self) -> list[Event]:
         return [entry.event for entry in self.entries]
+
+
+@contextmanager
+def sites_of(
+    ground: Ground, clock: Clock, ledgers: Mapping[RegionCode, Ledger] | None = None
+) -> Iterator[dict[RegionCode, Site]]:
+    """The regions that are open, each with its register, as a process has them that was started now."""
+    with ExitStack() as stack:
+        sites = {}
+        for store in ground.stores():
+            versions = stack.enter_context(Versions(store))
+            log = ledgers[store.region.code] if ledgers is not None else Ledger()
+            register = HoldRegister(Vault(store), versions, log, PSEUDONYMS, clock)
+            sites[store.region.code] = Site(store, register)
+        yield sites
 
 
 @dataclass

@@ -13,8 +13,7 @@ from policy.address import Address
 from policy.geography import Region, RegionCode
 from storage.directory import Directory
 from storage.errors import NotFound
-from storage.holds import HoldRegister
-from storage.identity import utc_now
+from storage.identity import Clock, utc_now
 from storage.keyring import Keyholder, Keyring
 from storage.keys import Purpose
 from storage.located import Located
@@ -24,11 +23,9 @@ from storage.region import Ground, RegionSettings, RegionStore
 from storage.sealing import Binding, open_content, open_traffic, read_message_header
 from storage.traffic import Envelope
 from storage.unheld import refuse_if_held
-from storage.vault import Vault
-from storage.versions import Versions
 from tests.engines import DEPLOYMENT, GERMANY, IRELAND, VIRGINIA, EngineKind, Settle
 from tests.faults import Fault, FaultProxy, Moment
-from tests.holds.ward import PSEUDONYMS, Ledger
+from tests.holds.ward import sites_of
 
 DIRECTORY_KEY: Final = bytes(range(32))
 NOW: Final = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -47,7 +44,8 @@ class Place:
     proxy: FaultProxy
 
     def goes_down(self) -> None:
-        self.proxy.fail(Fault.INTERNAL_ERROR, Moment.BEFORE, times=1_000_000)
+        """Every request fails, at once: what is in order needs all the patience that it has."""
+        self.proxy.fail(Fault.NOWHERE, Moment.BEFORE, times=1_000_000)
 
     def comes_back(self) -> None:
         self.proxy.heal()
@@ -67,15 +65,16 @@ class World:
     def store(self, region: Region) -> RegionStore:
         return next(store for store in self.ground.stores() if store.region == region)
 
-    async def close(self, address: Address, directory: Directory | None = None) -> None:
+    async def close(
+        self, address: Address, directory: Directory | None = None, clock: Clock = utc_now
+    ) -> None:
         """Close an account, as the command does: with the register's word that no hold keeps it."""
         directory = directory or self.directory
         located = await directory.find(address)
-        store = directory.ground.control_plane(directory.ground.provisioned(located.home.code))
-        with Versions(store) as versions:
-            register = HoldRegister(Vault(store), versions, Ledger(), PSEUDONYMS, utc_now)
-            mailbox = await mailbox_of(store, located.account)
-            await directory.close(address, await refuse_if_held(register, mailbox, "closure", "ada"))
+        with sites_of(directory.ground, clock) as sites:
+            home = sites[located.home.code]
+            mailbox = await mailbox_of(home.store, located.account)
+            await directory.close(address, await refuse_if_held(home.register, mailbox, "closure", "ada"))
 
     def at(self, now: datetime) -> Directory:
         """The directory of a process whose clock shows `now`."""
@@ -92,7 +91,7 @@ async def world(
     regions: Sequence[Region] = (IRELAND, GERMANY, VIRGINIA),
     kind: EngineKind = EngineKind.MOTO,
     *,
-    deadline: float = 0.5,
+    deadline: float = 10.0,
 ) -> AsyncIterator[World]:
     """The regions, provisioned and open; every request goes through its region's proxy."""
     async with contextlib.AsyncExitStack() as stack:
