@@ -34,6 +34,7 @@ class Fault(StrEnum):
     RESET = "reset"
     STALL = "stall"
     WRONG_BODY = "wrong body"
+    NOWHERE = "404 NoSuchBucket"  # the one that nobody tries again: it costs no patience
 
 
 class Moment(StrEnum):
@@ -223,6 +224,8 @@ async def _go_wrong(fault: Fault, writer: asyncio.StreamWriter) -> bool:
             writer.write(_answer("200 OK", b"<html>It works!</html>"))
         case Fault.SLOW_DOWN:
             writer.write(_answer("503 Slow Down", b"<Error><Code>SlowDown</Code></Error>"))
+        case Fault.NOWHERE:
+            writer.write(_answer("404 Not Found", b"<Error><Code>NoSuchBucket</Code></Error>"))
         case Fault.INTERNAL_ERROR:
             writer.write(_answer("500 Internal Server Error", b"<Error><Code>InternalError</Code></Error>"))
     await writer.drain()

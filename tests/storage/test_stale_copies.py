@@ -46,7 +46,7 @@ async def move(earth: World, *, later: int = 0) -> None:
 async def test_no_move_while_a_region_cannot_be_told(settle: Settle) -> None:
     """Virginia's copy says that the mailbox is at home in Ireland and takes mail. While Virginia cannot be
     told otherwise, an ingress process there would go on delivering to Ireland: nothing is moved."""
-    async with world(settle, deadline=2) as earth:
+    async with world(settle) as earth:
         account = await earth.directory.create(AOIFE, IRELAND.code)
         earth.place(VIRGINIA).goes_down()
         with pytest.raises(Unavailable):
@@ -67,7 +67,7 @@ async def test_a_region_that_misses_the_flip_alone_refuses_for_now(
     settle: Settle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was told of the freeze: until it hears of the new home it tells senders to try again."""
-    async with world(settle, deadline=2) as earth:
+    async with world(settle) as earth:
         await earth.directory.create(AOIFE, IRELAND.code)
         directory = type(earth.directory)
         rehome = directory.rehome
