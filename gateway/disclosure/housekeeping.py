@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Final, final
 
 import structlog
+from aiohttp import web
 
 from gateway.disclosure.desk import Desk
 from gateway.disclosure.docket import Docket, Filed
@@ -186,6 +187,9 @@ class Housekeeping:
             versions = self._desk.holds(chamber.region.code).versions
             await discard_packages(versions, frozenset(map(str, fresh)))
             self._swept.update(fresh)
+
+
+HOUSE: Final = web.AppKey("housekeeping", Housekeeping)
 
 
 async def _settled(docket: Docket, filed: Filed, to: Cancelled | Expired | PreservationNotAvailable) -> None:
