@@ -32,10 +32,31 @@ from storage.sealing import Binding, open_document, read_document_header, seal_d
 
 _T = TypeVar("_T")
 
+NAME_LIMIT: Final = 200  # characters
+PASSWORD_LIMIT: Final = 1_024  # octets: the most that IMAP's sign-in reads
+
 # RFC 9106 4, second recommended option, as argon2-cffi ships it: 64 MiB, t=3.
 _HASHER: Final = PasswordHasher()
 # Its own threads, one a core: an import of many accounts must not ask for 64 MiB times thirty.
 _HASHING: Final = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="argon2")
+
+
+class SubscriberFault(ValueError):
+    """A name or a password that no account can have. The message says which and why."""
+
+
+def parse_display_name(text: str) -> str:
+    """A name that can be shown on one line of a terminal as it is. Raises SubscriberFault."""
+    if len(text) > NAME_LIMIT or not text.isprintable():
+        raise SubscriberFault(f"name: at most {NAME_LIMIT} printable characters are expected")
+    return text
+
+
+def parse_password(text: str) -> str:
+    """A password that its owner can sign in with. Raises SubscriberFault."""
+    if not text or len(text.encode()) > PASSWORD_LIMIT or "\0" in text:
+        raise SubscriberFault(f"password: 1 to {PASSWORD_LIMIT} octets without a NUL are expected")
+    return text
 
 
 @final

@@ -18,7 +18,7 @@ from gateway.cli.region import configured
 from gateway.config import Config
 from gateway.house import House
 from policy.address import Address
-from storage.accounts import Account
+from storage.accounts import Account, SubscriberFault, parse_display_name, parse_password
 from storage.audit.entry import Event
 from storage.directory import Directory
 
@@ -44,14 +44,18 @@ account.add_command(move)
 def create(address: str, home: str, name: str, password_stdin: bool, json_: bool, config: Config) -> None:
     """Make an account for ADDRESS, at home in a region and nowhere else."""
     wanted, region = parse_address(address), configured(config, home)
-    password = _password() if password_stdin else None
+    try:
+        display_name = parse_display_name(name)
+        password = parse_password(_password()) if password_stdin else None
+    except SubscriberFault as fault:
+        raise UsageFault(str(fault)) from None
 
     async def work(house: House) -> Account:
         return await house.directory.create(
             wanted,
             region,
             password=password,
-            display_name=name,
+            display_name=display_name,
             first=lambda made: note(house, region, Event.ACCOUNT_CREATED, made),
         )
 

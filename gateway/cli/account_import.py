@@ -17,6 +17,7 @@ from gateway.cli.outcome import UsageFault
 from gateway.house import House
 from policy.address import Address, AddressError
 from policy.geography import RegionCode
+from storage.accounts import SubscriberFault, parse_display_name, parse_password
 from storage.audit.entry import Event
 from storage.errors import AddressTaken, StorageError, Unavailable, UnknownAddress
 from storage.in_order import as_stream, in_order
@@ -94,14 +95,19 @@ async def _make(house: House, line: _Line, seen: dict[Address, int]) -> bool:
     except AddressError as error:
         raise _Wrong(f"address: {error}") from None
     home = _home(house, line.text("home").strip())
+    try:
+        display_name = parse_display_name(line.text("display_name").strip())
+        password = parse_password(line.text("password")) if line.text("password") else None
+    except SubscriberFault as fault:
+        raise _Wrong(str(fault)) from None
     if (earlier := seen.setdefault(address, line.number)) != line.number:
         raise _Wrong(f"address: it stands in line {earlier} already")
     try:
         await house.directory.create(
             address,
             home,
-            password=line.text("password") or None,
-            display_name=line.text("display_name").strip(),
+            password=password,
+            display_name=display_name,
             first=lambda made: note(house, home, Event.ACCOUNT_CREATED, made),
         )
     except AddressTaken as taken:
@@ -124,15 +130,36 @@ def _home(house: House, text: str) -> RegionCode:
 
 
 def _lines(file: Path) -> Iterator[_Line]:
-    """One line after the other; empty ones are passed over. Raises UsageFault."""
+    """One line after the other; empty ones are passed over. Raises UsageFault.
+
+    A quote that does not end, or an octet that is no UTF-8, is the whole file's fault: where the next
+    line begins, and what it says, is not known from there on.
+    """
     try:
         with file.open(encoding="utf-8-sig", newline="") as opened:
             reader = csv.DictReader(opened, strict=True)
-            _check_columns(file, reader.fieldnames or ())
-            for fields in reader:
-                yield _Line(reader.line_num, fields)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageFault(f"{file}: not a CSV file in UTF-8: {error}") from None
+            try:
+                _check_columns(file, reader.fieldnames or ())
+                for fields in reader:
+                    yield _Line(reader.line_num, fields)
+            except csv.Error as error:
+                # `line_num` is where the last good record ended.
+                raise UsageFault(f"{file}: no CSV after line {reader.line_num}: {error}") from None
+    except OSError as error:
+        raise UsageFault(f"{file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageFault(f"{file}:{_not_utf8(file)}: not a CSV file in UTF-8") from None
+
+
+def _not_utf8(file: Path) -> int:
+    """The number of the first line that is no UTF-8."""
+    with file.open("rb") as opened:
+        for number, line in enumerate(opened, 1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return number
+    return 1
 
 
 def _check_columns(file: Path, names: Sequence[str]) -> None:

@@ -30,7 +30,7 @@ def add(alias_: str, address: str, config: Config) -> None:
     name, owner = _name(alias_), parse_address(address)
 
     async def work(house: House) -> Account:
-        located = await house.directory.find(owner)
+        located = await about(address, house.directory.home_now(owner))
         await note(house, located.home.code, Event.ACCOUNT_CHANGED, located.account)
         if isinstance(name, Address):
             return await house.directory.add_alias(name, owner)

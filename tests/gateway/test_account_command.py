@@ -115,6 +115,14 @@ def test_the_life_of_an_account(deployment: Deployment, domain: str) -> None:
     assert again.err == f"Error: {address}: that address is somebody's\n"
 
 
+@pytest.mark.parametrize("password", ["\0secret", "p" * 1_025, "é" * 513])
+def test_a_password_that_nobody_could_sign_in_with_is_refused(deployment: Deployment, password: str) -> None:
+    words = ("account", "create", "a@b.test", "--home", "eu-west-1", "--password-stdin")
+    ended = deployment.run(*words, stdin=f"{password}\n")
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err == "Error: password: 1 to 1024 octets without a NUL are expected\n"
+
+
 def test_list(deployment: Deployment, domain: str) -> None:
     for name, home in (("a", "eu-west-1"), ("b", "us-east-1")):
         deployment.run("account", "create", f"{name}@{domain}", "--home", home)
@@ -136,7 +144,17 @@ def test_list(deployment: Deployment, domain: str) -> None:
         (("account", "show", NEVER), 1, f"{NEVER}: nobody here has that address"),
         (("account", "suspend", NEVER), 1, NEVER),
         (("account", "import", "/nowhere.csv"), 2, "/nowhere.csv"),
-        (("alias", "add", "x@y.test", NEVER), 1, "nobody here has that address"),
+        (
+            ("account", "create", "a@b.test", "--home", "eu-west-1", "--name", "x\x1b[2J"),
+            2,
+            "name: at most 200",
+        ),
+        (
+            ("account", "create", "a@b.test", "--home", "eu-west-1", "--name", "x" * 201),
+            2,
+            "name: at most 200",
+        ),
+        (("alias", "add", "x@y.test", NEVER), 1, f"{NEVER}: no account has that address for its own"),
         (("alias", "add", "@@", NEVER), 2, "RFC 5321"),
         (("alias", "remove", NEVER), 1, NEVER),
         (("alias", "remove", "@nowhere.test"), 1, "has no catch-all"),
@@ -212,24 +230,28 @@ def test_lines_that_are_wrong_are_named_and_the_others_are_done(
     deployment.run("account", "create", f"elsewhere@{domain}", "--home", "us-east-1")
     file = csv(
         tmp_path,
-        "home,address\n"
+        "home,address,display_name,password\n"
         f"eu-west-1,good@{domain}\n"
         "eu-west-1,not an address\n"
         f"ap-south-1,far@{domain}\n"
         f"eu-west-1,GOOD@{domain}\n"
         f"eu-west-1,elsewhere@{domain}\n"
-        f"eu-west-1,many@{domain},fields,more\n"
+        f"eu-west-1,many@{domain},,,more\n"
+        f"eu-west-1,strange@{domain},\x1b[2J,\n"
+        f"eu-west-1,long@{domain},,{'p' * 1_025}\n"
         f"eu-west-1,last@{domain}\n",
     )
     ended = deployment.run("account", "import", file)
-    assert (ended.status, ended.out) == (1, "2 made, 0 there already, 5 failed\n")
+    assert (ended.status, ended.out) == (1, "2 made, 0 there already, 7 failed\n")
     *faults, last = ended.err.splitlines()
-    assert [fault.removeprefix(f"{file}:").split(":")[0] for fault in faults] == ["3", "4", "5", "6", "7"]
+    assert [fault.removeprefix(f"{file}:").split(":")[0] for fault in faults] == [*"3456789"]
     for fault, says in zip(
-        faults, ("RFC 5321", "ap-south-1", "line 2", "at home in us-east-1", "more fields"), strict=True
+        faults,
+        ("RFC 5321", "ap-south-1", "line 2", "at home in us-east-1", "more fields", "name:", "password:"),
+        strict=True,
     ):
         assert says in fault
-    assert "5 lines are wrong" in last
+    assert "7 lines are wrong" in last
 
 
 def test_a_region_that_is_down_is_a_reason_to_run_it_again(
@@ -250,7 +272,8 @@ def test_a_region_that_is_down_is_a_reason_to_run_it_again(
         ("address\na@b.test\n", "no column 'home'"),
         ("address,home,colour\n", "unknown column 'colour'"),
         ("address,home,home\n", "stands twice"),
-        ('address,home\n"a@b.test,eu-west-1\n', "not a CSV file"),
+        ('address,home\na@b.test,eu-west-1\n"c@b.test,eu-west-1\n', ":3: not a line of CSV"),
+        ("address,home\na@b.test," + "x" * 140_000 + "\n", ":2: not a line of CSV: field larger"),
     ],
 )
 def test_a_file_that_is_no_list_of_accounts_makes_none(
@@ -266,4 +289,4 @@ def test_a_file_that_is_not_utf_8(deployment: Deployment, tmp_path: Path) -> Non
     path.write_bytes("address,home,display_name\na@b.test,eu-west-1,Séan\n".encode("latin-1"))
     ended = deployment.run("account", "import", str(path))
     assert (ended.status, ended.out) == (2, "")
-    assert "UTF-8" in ended.err
+    assert f"{path}:2: not a CSV file in UTF-8" in ended.err
