@@ -272,8 +272,8 @@ def test_a_region_that_is_down_is_a_reason_to_run_it_again(
         ("address\na@b.test\n", "no column 'home'"),
         ("address,home,colour\n", "unknown column 'colour'"),
         ("address,home,home\n", "stands twice"),
-        ('address,home\na@b.test,eu-west-1\n"c@b.test,eu-west-1\n', ":3: not a line of CSV"),
-        ("address,home\na@b.test," + "x" * 140_000 + "\n", ":2: not a line of CSV: field larger"),
+        ('address,home\na@b.test,eu-west-1\n"c@b.test,eu-west-1\n', "no CSV after line 2: unexpected end"),
+        ("address,home\na@b.test," + "x" * 140_000 + "\n", "no CSV after line 1: field larger"),
     ],
 )
 def test_a_file_that_is_no_list_of_accounts_makes_none(
