@@ -8,6 +8,7 @@ import json
 import tracemalloc
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import rfc8785
@@ -15,6 +16,7 @@ from click.testing import CliRunner, Result
 
 from gateway.cli.fence import REPORT_TYPE, fence
 from gateway.cli.outcome import AnswerIsNo
+from gateway.config import load_config
 from policy.geography import RegionCode
 from storage.audit.note import Note, Signer
 from storage.control import s3_client
@@ -25,8 +27,9 @@ from storage.identity import AccountId
 from storage.keyring import Keyholder, create_keyring
 from storage.keyservice import KeyFile
 from storage.mailbox import append
+from storage.objects import Bucket
 from storage.proof import MARKER
-from storage.region import RegionSettings, RegionStore
+from storage.region import KeyFileSettings, RegionSettings, RegionStore
 from tests.engines import DEPLOYMENT, GERMANY, IRELAND, EngineKind, Settle, keys_of, provisioned
 from tests.storage.grounds import AOIFE, BORIS, DIRECTORY_KEY, NOW, World, envelope, world
 
@@ -283,8 +286,6 @@ async def test_the_command_prints_a_signed_report_and_ends_with_0(deployment: Pa
 
 
 async def test_the_command_ends_with_1_and_lists_every_stray(deployment: Path) -> None:
-    from gateway.config import load_config
-
     germany = load_config(deployment).regions[GERMANY.code]
     s3_client(germany).put_object(Bucket=germany.bucket, Key=f"mail/{NOBODYS}/1", Body=b"x")
     done = await asyncio.to_thread(run, deployment, "--json")
@@ -296,6 +297,66 @@ async def test_the_command_ends_with_1_and_lists_every_stray(deployment: Path) -
     assert f"mail/{NOBODYS}/1: no-account: account {NOBODYS} is not in the directory" in table.stdout
     only_ireland = await asyncio.to_thread(run, deployment, "--region", "eu-west-1")
     assert only_ireland.exit_code == 0
+
+
+async def test_the_command_lists_each_of_the_five_kinds_of_fault(deployment: Path) -> None:
+    """Each in a run of its own, and then all of them in one."""
+    config = load_config(deployment)
+    ireland, germany = config.regions[IRELAND.code], config.regions[GERMANY.code]
+    client, abroad = s3_client(ireland), s3_client(germany)
+    (keyring,) = [
+        one["Key"]
+        for one in abroad.list_objects_v2(Bucket=germany.bucket, Prefix="accounts")["Contents"]
+        if one["Key"].endswith("keys.json")
+    ]
+    boris = keyring.split("/")[1]
+    theirs = f"mail/{boris}/1"
+
+    def homed_elsewhere() -> None:
+        client.put_object(Bucket=ireland.bucket, Key=theirs, Body=b"x")
+
+    def of_no_account() -> None:
+        client.put_object(Bucket=ireland.bucket, Key=f"mail/{NOBODYS}/1", Body=b"x")
+
+    def replicated() -> None:
+        target = f"arn:aws:s3:::{germany.bucket}"
+        rule: Any = {"Status": "Enabled", "Prefix": "", "Destination": {"Bucket": target}}
+        client.put_bucket_replication(
+            Bucket=ireland.bucket,
+            ReplicationConfiguration={"Role": "arn:aws:iam::123456789012:role/r", "Rules": [rule]},
+        )
+
+    def wrapped_by_another_region() -> None:
+        assert isinstance(ireland.key_service, KeyFileSettings)
+        abroad.delete_object(Bucket=germany.bucket, Key=keyring)
+        bucket, irish = Bucket(germany.bucket, germany.access), KeyFile.load(ireland.key_service.path)
+        asyncio.run(create_keyring(bucket, irish, Keyholder(GERMANY.code, AccountId(boris)), NOW))
+
+    def without_its_marker() -> None:
+        client.delete_object(Bucket=ireland.audit_bucket, Key=MARKER)
+
+    expected: list[str] = []
+    for go_wrong, found in (
+        (homed_elsewhere, f"{theirs} homed-elsewhere"),
+        (of_no_account, f"mail/{NOBODYS}/1 no-account"),
+        (replicated, "replication"),
+        (wrapped_by_another_region, f"{keyring} foreign-key"),
+        (without_its_marker, "marker"),
+    ):
+        await asyncio.to_thread(go_wrong)
+        expected.append(found)
+        done = await asyncio.to_thread(run, deployment, "--json")
+        assert done.exit_code == AnswerIsNo.exit_code
+        report = json.loads(done.stdout)
+        assert report["ok"] is False
+        parts = report["regions"].values()
+        told = [f"{one['key']} {one['kind']}" for part in parts for one in part["strays"]]
+        told += [one["name"].rpartition(": ")[2] for part in parts for one in part["checks"] if not one["ok"]]
+        assert sorted(told) == sorted(expected)
+        table = await asyncio.to_thread(run, deployment)
+        assert table.exit_code == AnswerIsNo.exit_code
+        for line in (each.replace(" ", ": ") for each in expected):
+            assert line in table.stdout
 
 
 async def test_memory_does_not_grow_with_the_objects(settle: Settle, monkeypatch: pytest.MonkeyPatch) -> None:
