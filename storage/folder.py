@@ -31,7 +31,7 @@ _CHUNK: Final = 2000  # changes between two swaps
 _ENTRIES: Final = 500  # looked up at once for their contents
 _AT_ONCE: Final = 32  # an engine on the same machine answers most a second then
 _BATCHES_AT_ONCE: Final = 2  # of header blocks: some megabytes each
-_OCTETS_AT_ONCE: Final = 32 * 1024 * 1024
+_OCTETS_AT_ONCE: Final = 8 * 1024 * 1024  # for each session: many may read at once
 _READINGS: Final = 20
 _FLAG: Final = re.compile(FLAG)
 # RFC 3501 2.3.2; \Recent is a session's own and is never kept.
