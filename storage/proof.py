@@ -235,7 +235,7 @@ class _BucketChecks:
     def marker(self) -> tuple[bool, str]:
         body = self._unless({"NoSuchKey"}, partial(read_marker, self._client, self._name))
         if body is None:
-            return False, f"no {MARKER}, expected one made by `situs region provision`"
+            return False, f"no {MARKER}, expected one made by `situs region provision {self._region.code}`"
         difference = self._marker.difference(body)
         return difference is None, f"{MARKER} {difference}" if difference else "this region's"
 

@@ -1,13 +1,14 @@
 """deploy/aws/region.yaml makes the region that `situs region provision` makes.
 
 moto 5.2.5 makes a template's buckets without their versioning, lock and public access block, and
-leaves bucket policies out. `complete` does with the buckets' own properties, resolved, what
-CloudFormation does with them. The policies are evaluated by `tests.storage.iam`: moto takes no
-notice of conditions.
+leaves bucket policies out; provisioning adds what it sees is missing. `complete` does with the
+buckets' own properties, resolved, what CloudFormation does with them. The policies are evaluated by
+`tests.storage.iam`: moto takes no notice of conditions.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import subprocess
@@ -26,6 +27,7 @@ from storage.provision import check, provision
 from storage.region import KmsSettings, RegionSettings, RegionStore
 from tests.engines import IRELAND, EngineKind, Settle, keys_of
 from tests.faults import FaultProxy, Request
+from tests.gateway.deployments import situs
 from tests.storage.iam import Attempt, allowed
 
 TEMPLATE: Final = Path(__file__).parents[2] / "deploy" / "aws" / "region.yaml"
@@ -74,8 +76,8 @@ class Stack:
         return allowed(Attempt(who, action, resource, renamed), own, on)
 
 
-@pytest.fixture
-def stack(settle: Settle) -> Stack:
+@pytest.fixture(params=[True], ids=["complete"])
+def stack(settle: Settle, request: pytest.FixtureRequest) -> Stack:
     settings = settle(EngineKind.MOTO, IRELAND)
     keys = keys_of(settings)
     session = boto3.session.Session(
@@ -124,10 +126,9 @@ def stack(settle: Settle) -> Stack:
     }
     template = resolved(yaml.load(TEMPLATE.read_text(), _Loader), known)
     resources = {name: resource["Properties"] for name, resource in template["Resources"].items()}
-    complete(client("s3"), template)
-    # moto keeps the policy of a template's key in a form that it cannot read itself.
-    key_policy = resources["Key"]["KeyPolicy"]
-    client("kms").put_key_policy(KeyId=outputs["KeyArn"], PolicyName="default", Policy=json.dumps(key_policy))
+    if request.param:
+        complete(client("s3"), template)
+    key_policy = json.loads(resources["Key"]["KeyPolicy"])
     return Stack(
         settings=replace(
             settings,
@@ -192,6 +193,43 @@ def resolved(value: Any, known: Mapping[str, Any]) -> Any:
             return [resolved(one, known) for one in value]
         case _:
             return value
+
+
+@pytest.mark.parametrize("stack", [False], indirect=True, ids=["as moto makes it"])
+async def test_the_check_passes_on_a_stack_that_was_provisioned(stack: Stack, tmp_path: Path) -> None:
+    """The two steps of deploy/README.md as they are given, and the third that says so."""
+    region = stack.settings.region
+    config = tmp_path / "situs.toml"
+    config.write_text(_configuration(stack))
+    before = await asyncio.to_thread(situs, config, "region", "check")
+    assert before.status == 1
+    assert f"marker: no {MARKER}, expected one made by `{stack.outputs['NextStep']}`" in before.out
+    made = await asyncio.to_thread(situs, config, *stack.outputs["NextStep"].split(" ")[1:])
+    assert made.status == 0, made.err
+    after = await asyncio.to_thread(situs, config, "region", "check", "--json")
+    assert (after.status, after.json()[str(region.code)]["ok"]) == (0, True)
+
+
+def _configuration(stack: Stack) -> str:
+    settings, keys = stack.settings, keys_of(stack.settings)
+    return f"""
+deployment = "test"
+serves = ["{settings.region.code}"]
+provider_entities = ["IE"]
+directory = {{ key_file = "d.key", registrar = "{settings.region.code}", reads = "{settings.region.code}" }}
+law = {{ trust = "trust" }}
+gateway = {{ listen = "127.0.0.1:0", seat = "{settings.region.code}" }}
+[regions.{settings.region.code}]
+country = "{settings.region.country}"
+endpoint = "{settings.endpoint}"
+bucket = "{stack.outputs["MailBucketName"]}"
+audit_bucket = "{stack.outputs["AuditBucketName"]}"
+audit_retention_days = 1
+access_key_id = "{keys.access_key_id}"
+secret_access_key = "{keys.secret_access_key}"
+keys = {{ service = "kms", key_id = "{stack.outputs["KeyArn"]}", endpoint = "{settings.endpoint}" }}
+audit = {{ signing_key_file = "a.key", pseudonym_key_file = "p.key" }}
+"""
 
 
 async def test_a_stack_lacks_the_marker_and_the_keyring_alone(stack: Stack) -> None:
