@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import DeleteTypeDef, ObjectIdentifierTypeDef
 
-_FOLDERS: Final = ("deleting/", "moves/", "sweeps/", "folders/", "console/ended/")
+_FOLDERS: Final = ("deleting/", "moves/", "lived/", "sweeps/", "folders/", "console/ended/")
 _PACKAGES: Final = "packages/"
 
 

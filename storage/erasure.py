@@ -2,10 +2,13 @@
 
 The order, and what follows where we crash:
 
-    1. refused where any hold keeps anything of the account         nothing has happened
+    1. refused where any hold keeps anything of the account, while
+       a move is under way, and where a region in which it has
+       lived does not answer                                        nothing has happened
     2. the note `erasures/<account>.json`, sealed to the region     nothing has happened
     3. every version of the keyring: no copy of the mail, wherever
-       it may be, can be opened any more (crypto-shredding)         the next run goes on at 4
+       it may be, can be opened any more (crypto-shredding); and
+       the record keys that it left in other regions                the next run goes on here
     4. every version of everything else of the account              the next run goes on
     5. the audit entry, with the digest of a signed certificate     the next run logs its own
     6. the certificate, in place of the note and its versions       done
@@ -23,25 +26,28 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final, final
 
 from policy.address import Address
+from policy.geography import RegionCode
 from policy.hold import Mailbox
 from storage.audit.entry import Entry, Event
 from storage.audit.note import Note, NoteError, Signer, VerifierKey
 from storage.contents import stored_messages
 from storage.deletion import BATCH, Candidate, Deletions, Eraser
-from storage.errors import Corrupt, NotFound
+from storage.errors import Corrupt, NotFound, Unavailable
 from storage.holds import HoldRegister
 from storage.identity import AccountId
 from storage.keyring import Keyholder
 from storage.layout import ACCOUNT_FOLDERS
 from storage.lookup import LOCATED_FOR
 from storage.mailboxes import mailbox_of
+from storage.moving import Moving, read_move
+from storage.record_keys import forget_where_it_lived, record_keys_key, where_it_lived
 from storage.region import RegionStore
 from storage.unheld import refuse, refuse_if_held
 from storage.vault import Vault
@@ -51,6 +57,17 @@ _NOT_BY_FOLDER: Final = {"mail", "deleted", "labels", "flags", "deleting"}
 # An ingress process that had found the account before it was closed may still be storing: seconds.
 SETTLE: Final = LOCATED_FOR + 15.0
 _MAGIC: Final = "situs erasure certificate/1"
+
+RegisterOf = Callable[[RegionCode], Awaitable[HoldRegister]]
+
+
+async def _not_served(region: RegionCode) -> HoldRegister:
+    raise Unavailable(f"the account has lived in {region}, and its keys there are not within reach here")
+
+
+async def is_being_erased(vault: Vault, account: AccountId) -> bool:
+    """Or has been. Raises Corrupt, Unavailable."""
+    return await _NoteOf(vault, account).read() is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +82,7 @@ class Progress:
     versions: int = 0
     octets: int = 0
     digest: str = ""
+    elsewhere: Mapping[str, int] = field(default_factory=dict)  # region -> versions of record keys left there
 
 
 @final
@@ -93,12 +111,20 @@ class Erasure:
     """Erases accounts of one region. The account must have been closed: it takes no mail any more."""
 
     def __init__(
-        self, store: RegionStore, register: HoldRegister, signer: Signer, *, settle: float = SETTLE
+        self,
+        store: RegionStore,
+        register: HoldRegister,
+        signer: Signer,
+        register_of: RegisterOf = _not_served,
+        *,
+        settle: float = SETTLE,
     ) -> None:
-        """`settle` in seconds: how long mail may still come in that was on its way at the closing."""
+        """`register_of`: the registers of the regions where the account may have lived. `settle` in seconds:
+        how long mail may still come in that was on its way at the closing."""
         self._store: Final = store
         self._register: Final = register
         self._signer: Final = signer
+        self._register_of: Final = register_of
         self._settle: Final = settle
 
     async def erase(
@@ -106,7 +132,8 @@ class Erasure:
     ) -> Certificate:
         """Erase an account for good. Run again, it goes on where it stopped; done, it gives the certificate.
 
-        Raises Held; NotFound where there is no such account here; Unavailable, Corrupt, Forbidden.
+        Raises Held; Moving while it is on its way; NotFound where there is no such account here;
+        Unavailable, Corrupt, Forbidden.
         """
         note = _NoteOf(self._register.vault, account)
         standing = await note.read()
@@ -115,12 +142,16 @@ class Erasure:
         if standing is None:
             mailbox = await mailbox_of(self._store, account)
             await refuse_if_held(self._register, mailbox, "erasure", operator)
+            await self._others(account, operator)
             addresses = tuple(sorted(map(str, mailbox.addresses)))
             standing = Progress(self._register.clock(), addresses)
             await note.write(_encode(standing))
+        # A move writes its record, then asks for this note; an erasure the other way round.
+        others = await self._others(account, operator)
         run = _Run(self._register, account, operator, note, standing, progress)
         async with Deletions(self._register).on(run.mailbox) as eraser:
             await run.shred(eraser)
+            await run.shred_elsewhere(others)
             await run.remove(eraser)
         if self._settle:
             await asyncio.sleep(self._settle)
@@ -130,7 +161,20 @@ class Erasure:
             await self._record(account, operator, certificate)
             await note.write(json.dumps({"certificate": certificate.note.decode()}).encode())
             await run.forget(eraser)
+        await forget_where_it_lived(self._register.versions, account)
         return certificate
+
+    async def _others(self, account: AccountId, operator: str) -> list[HoldRegister]:
+        """Of the regions in which the account has lived. Raises Held for a matter's hold there that names it;
+        Moving; Unavailable."""
+        regions = await where_it_lived(self._register.vault, account)
+        others = [await self._register_of(region) for region in regions]
+        for register in (self._register, *others):
+            if await read_move(register.vault, account) is not None:
+                raise Moving("a move of this account is under way: run it again, to its end, first")
+        for register in others:
+            await refuse_if_held(register, Mailbox(str(account), frozenset()), "erasure", operator)
+        return others
 
     async def _record(self, account: AccountId, operator: str, certificate: Certificate) -> None:
         await self._register.log.append(
@@ -151,6 +195,7 @@ class Erasure:
             f"account: {self._register.pseudonyms.account(account)}",
             f"begun: {_moment(done.begun)}",
             f"keys destroyed: {_moment(done.keys_destroyed or done.begun)}, {done.key_versions} versions",
+            *(f"record keys destroyed in {code}: {count} versions" for code, count in done.elsewhere.items()),
             f"destroyed: {done.messages} messages, {done.versions} versions, {done.octets} octets",
             f"list of key and version id, in the order of destruction: sha256:{done.digest}",
             f"ended: {_moment(self._register.clock())}",
@@ -208,10 +253,32 @@ class _Run:
         if self.stands.keys_destroyed is not None:
             return
         keyring = await self._versions.of(Keyholder(self._versions.region, self._account).key)
+        keyring += await self._versions.of(record_keys_key(self._account))  # of an earlier time here
         await self._destroy(eraser, [Candidate(keyring)])
         now = self._register.clock()
         self.stands = replace(self.stands, keys_destroyed=now, key_versions=len(keyring))
         await self._save()
+
+    async def shred_elsewhere(self, others: Sequence[HoldRegister]) -> None:
+        """What opens the records of other regions' logs. Each of those logs is told before."""
+        for register in others:
+            left = await register.versions.of(record_keys_key(self._account))
+            if not left:
+                continue
+            await register.log.append(
+                Entry(
+                    time=register.clock(),
+                    event=Event.ACCOUNT_ERASED,
+                    region=register.versions.region,
+                    account=register.pseudonyms.account(self._account),
+                    operator=register.pseudonyms.operator(self._operator),
+                )
+            )
+            async with Deletions(register).on(Mailbox(str(self._account), frozenset())) as eraser:
+                await self._destroy(eraser, [Candidate(left)])
+            told = {**self.stands.elsewhere, str(register.versions.region): len(left)}
+            self.stands = replace(self.stands, elsewhere=told)
+            await self._save()
 
     async def forget(self, eraser: Eraser) -> None:
         """The note's earlier versions name the account's addresses."""
@@ -271,6 +338,7 @@ def _encode(stands: Progress) -> bytes:
             "versions": stands.versions,
             "octets": stands.octets,
             "digest": stands.digest,
+            "elsewhere": dict(stands.elsewhere),
         }
     ).encode()
 
@@ -290,8 +358,9 @@ def _decode(key: str, body: bytes) -> Progress | Certificate:
             int(found["versions"]),
             int(found["octets"]),
             str(found["digest"]),
+            {str(code): int(count) for code, count in found.get("elsewhere", {}).items()},
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise Corrupt(key, f"not an erasure's note ({error})") from None
 
 

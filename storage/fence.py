@@ -34,7 +34,7 @@ from policy.geography import RegionCode
 from storage.control import raise_ours, s3_client
 from storage.errors import Corrupt, FenceBroken, KeyRefused, NotFound
 from storage.homes import HomeOf
-from storage.identity import AccountId
+from storage.identity import AccountId, IdentityError
 from storage.in_order import in_order
 from storage.keyring import Keyholder, Keyring
 from storage.keyservice import wrapped_by
@@ -43,6 +43,8 @@ from storage.moving import Move
 from storage.objects import PAGE, Bucket
 from storage.passages import MoveOf, nobody_moves
 from storage.proof import Check, checks, open_key_service
+from storage.record_keys import FOLDER as RECORD_KEYS
+from storage.record_keys import RecordKeys
 from storage.settings import RegionSettings
 
 if TYPE_CHECKING:
@@ -185,11 +187,16 @@ class FenceWalk:
             self._walk.checks += (unknown,)
             return
 
-        async def foreign(holder: Keyholder) -> Stray | None:
-            stray = partial(Stray, self._settings.bucket, holder.key, "")
+        async def foreign(found: tuple[str, Keyholder]) -> Stray | None:
+            key, holder = found
+            stray = partial(Stray, self._settings.bucket, key, "")
+            keys: Keyring | RecordKeys | None
             try:
-                keyring = await Keyring.load(self._mail, service, holder)
-                makers = {wrapped_by(wrapped) for wrapped in keyring.wrapped()}
+                if key == holder.key:
+                    keys = await Keyring.load(self._mail, service, holder)
+                else:
+                    keys = await RecordKeys.find(self._mail, holder)
+                makers = {wrapped_by(wrapped) for wrapped in keys.wrapped()} if keys else set()
             except NotFound:
                 return None
             except (Corrupt, KeyRefused) as error:
@@ -206,16 +213,25 @@ class FenceWalk:
             if found is not None:
                 self._walk.add([found], 1)
 
-    async def _holders(self, homes: HomeOf) -> AsyncIterator[Keyholder]:
-        """The region itself, and every account that has a keyring here and is at home here."""
+    async def _holders(self, homes: HomeOf) -> AsyncIterator[tuple[str, Keyholder]]:
+        """The region itself, every account that has a keyring here and is at home here, and every account
+        that has left its record keys here; each with the key under which they lie."""
         region = self._settings.region.code
-        yield Keyholder(region)
+        yield Keyholder(region).key, Keyholder(region)
         async for listed in self._mail.list("accounts"):
             if listed.key.endswith("/keys.json"):
                 with contextlib.suppress(NoPlace):
                     account = place_of(listed.key).account
                     if account is not None and homes(account) == region:
-                        yield Keyholder(region, account)
+                        yield listed.key, Keyholder(region, account)
+        async for listed in self._mail.list(RECORD_KEYS):
+            name = listed.key.removeprefix(RECORD_KEYS).removesuffix(".json")
+            try:
+                yield listed.key, Keyholder(region, AccountId.parse(name))
+            except IdentityError:
+                detail = f"{RECORD_KEYS} holds keys that accounts have left, and {name!r} names none"
+                stray = Stray(self._settings.bucket, listed.key, "", StrayKind.NO_PLACE, detail)
+                self._walk.add([stray], 1)
 
     def _suspect(self, account: AccountId, key: str, version: str, home: RegionCode | None) -> None:
         suspect = self._suspects.setdefault(account, _Suspect())

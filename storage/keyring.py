@@ -26,7 +26,7 @@ from policy.geography import RegionCode
 from storage.errors import AlreadyExists, Corrupt, KeyRefused
 from storage.fields import PublicKeysField
 from storage.identity import AccountId
-from storage.keys import KeyFormatError, PrivateKey, PublicKeys, Purpose
+from storage.keys import KeyFormatError, PrivateKey, PublicKey, PublicKeys, Purpose
 from storage.keyservice import KeyService
 from storage.objects import Bucket
 
@@ -103,6 +103,12 @@ class Keyring:
         for entry in self._generations.values():
             yield from (getattr(entry.wrapped, purpose) for purpose in Purpose)
 
+    def record_keys(self) -> Iterator[tuple[int, PublicKey, bytes]]:
+        """Generation, public key and wrapped private key of each record key: what stays behind where
+        the account has lived (`storage.record_keys`)."""
+        for number, entry in self._generations.items():
+            yield number, entry.public.record, entry.wrapped.record
+
     def has(self, generation: int) -> bool:
         return generation in self._generations
 
@@ -134,12 +140,15 @@ class Keyring:
         return key
 
 
-async def create_keyring(bucket: Bucket, service: KeyService, holder: Keyholder, now: datetime) -> PublicKeys:
+async def create_keyring(
+    bucket: Bucket, service: KeyService, holder: Keyholder, now: datetime, *, generation: int = 1
+) -> PublicKeys:
     """The holder's first generation; run again, the keys that are there already.
 
+    `generation` is its number, where the holder has had others here (`storage.record_keys`).
     Raises Corrupt, Forbidden, Unavailable.
     """
-    first = await _new_generation(service, holder, 1, now)
+    first = await _new_generation(service, holder, generation, now)
     try:
         await bucket.put_if_absent(holder.key, _dump(first))
     except AlreadyExists:

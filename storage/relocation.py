@@ -28,10 +28,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final, final
 
@@ -40,18 +38,21 @@ from policy.geography import RegionCode
 from policy.hold import Hold, HoldId, Mailbox, MailboxScope, MatterScope
 from storage.accounts import SubscriberRecord
 from storage.audit.entry import Entry, Event
+from storage.audit.records import RecordRoom
 from storage.bookkeeping import discard
 from storage.coverage import Coverer
 from storage.deletion import in_time
 from storage.directory import Directory
-from storage.erasure import SETTLE
-from storage.errors import AlreadyExists, StorageError
+from storage.erasure import SETTLE, is_being_erased
+from storage.errors import StorageError
 from storage.holds import Held, HoldRegister
 from storage.identity import AccountId
+from storage.keys import PublicKeys
 from storage.leftovers import clear_away, clear_away_messages
 from storage.located import AccountStatus, Located
 from storage.mailboxes import mailbox_of
 from storage.moving import CLAIM, Move, MovedAway, MoveRecord, Phase, move_key, prove_moved_away, read_move
+from storage.record_keys import forget_where_it_lived, leave_record_keys
 from storage.region import RegionStore
 from storage.transfer import Transfer
 from storage.unheld import refuse_if_held
@@ -65,6 +66,10 @@ class MoveRefused(StorageError):
 
 class DisclosureOpen(MoveRefused):
     """A disclosure of this mailbox is open: it is decided by the law of where the mailbox is now."""
+
+
+class BeingErased(MoveRefused):
+    """An erasure of this account was begun: it is brought to its end where the account is."""
 
 
 @final
@@ -149,6 +154,7 @@ class Relocation:
     async def _begin(self, located: Located, to: RegionCode, reason: str, operator: str) -> Move:
         old = await self._site(located.home.code)
         await self._site(to)  # Unavailable before anything has happened
+        await _refuse_if_being_erased(old, located.account)
         mailbox = await mailbox_of(old.store, located.account)
         await refuse_if_held(old.register, mailbox, "move", operator)
         if await self._is_disclosure_open(located):
@@ -168,6 +174,11 @@ class Relocation:
             by="",
             until=now - CLAIM,
         )
+
+
+async def _refuse_if_being_erased(home: Site, account: AccountId) -> None:
+    if await is_being_erased(home.register.vault, account):
+        raise BeingErased("the account is being erased, or has been: `situs account erase` ends that")
 
 
 @final
@@ -202,7 +213,7 @@ class _Run:
         if self._record.move.phase is not Phase.FLIPPED:
             try:
                 await self._to_the_flip()
-            except (Held, DisclosureOpen):
+            except (Held, DisclosureOpen, BeingErased):
                 await self._give_up()
                 raise
         await self._clear()
@@ -245,7 +256,7 @@ class _Run:
         async with self._old.register.intents.declared(self._account) as declared:
             await declared.renew()
             await self._refuse()
-            await self._tell_both_logs()
+            await self._tell_both_logs(transfer.keys)
             held = await self._held_there(await mailbox_of(self._old.store, self._account))
             await self._record.still_ours()
             with declared.acting() as until:
@@ -267,13 +278,15 @@ class _Run:
         await refuse_if_held(self._old.register, mailbox, "move", self._record.move.operator)
         if await self._is_disclosure_open(await self._directory.home_now(self._address)):
             raise DisclosureOpen("a disclosure of this mailbox is open")
+        await _refuse_if_being_erased(self._old, self._account)
 
-    async def _tell_both_logs(self) -> None:
-        """The reason stands in the sealed record of each region, its digest in each log."""
+    async def _tell_both_logs(self, keys: PublicKeys) -> None:
+        """The reason stands in the sealed record of each region, its digest in each log. Sealed to the
+        account's keys in that region, which the one who leaves leaves there."""
         move = self._record.move
-        for site in (self._old, self._new):
+        was = (await self._directory.home_now(self._address)).keys
+        for site, public in ((self._old, was), (self._new, keys)):
             full = {
-                "salt": secrets.token_hex(16),
                 "event": "account.moved",
                 "account": str(move.account),
                 "leaves": str(move.leaves),
@@ -282,10 +295,8 @@ class _Run:
                 "operator": move.operator,
                 "begun": move.begun.isoformat(),
             }
-            body = json.dumps(full, ensure_ascii=False).encode()
-            digest = hashlib.sha256(body).hexdigest()
-            with suppress(AlreadyExists):
-                await site.register.vault.put_if_absent(f"records/{digest}.json", body)
+            room = RecordRoom(site.store, site.register.vault)
+            digest = await room.keep(full, about=(self._account, public))
             pseudonyms = site.register.pseudonyms
             await site.register.log.append(
                 Entry(
@@ -294,7 +305,7 @@ class _Run:
                     region=site.store.region.code,
                     account=pseudonyms.account(move.account),
                     operator=pseudonyms.operator(move.operator),
-                    record=f"sha256:{digest}",
+                    record=digest,
                 )
             )
 
@@ -304,6 +315,7 @@ class _Run:
             await self._directory.resume(self._address)
         proof = await self._not_at_home_in_the_new()
         await clear_away(self._new.register, proof, self._record.still_ours)
+        await forget_where_it_lived(self._new.register.versions, self._account)
         await discard(self._old.register.versions, move_key(self._account))
 
     async def _not_at_home_in_the_new(self) -> MovedAway:
@@ -320,6 +332,8 @@ class _Run:
         for hold in await self._held_there(await mailbox_of(self._new.store, self._account)):
             await coverer.begin_anew(hold)
         tick = self._ticker(Phase.FLIPPED)
+        await self._record.still_ours()
+        await leave_record_keys(self._old.store, self._account)
         left = True
         while left:
             carried = await self._carry_holds_over()
@@ -330,6 +344,7 @@ class _Run:
         async for intent in self._old.register.intents.standing(self._account):
             await self._old.register.intents.remove(intent.key)
         await discard(self._old.register.versions, f"sweeps/{self._account}")
+        await forget_where_it_lived(self._old.register.versions, self._account)
         await discard(self._old.register.versions, move_key(self._account))
 
     async def _carry_holds_over(self) -> frozenset[HoldId]:

@@ -23,6 +23,7 @@ from storage.labels import LABELS, put_label, read_label
 from storage.mailbox import message_key
 from storage.moving import MoveRecord
 from storage.opening import Opener
+from storage.record_keys import RecordKeys, note_where_it_lived, where_it_lived
 from storage.region import RegionStore
 from storage.sealing import (
     LONGEST_SEALED,
@@ -78,7 +79,9 @@ class Transfer:
     ) -> Transfer:
         """Make the account's keyring in the new home, or take the one that an earlier run has made."""
         holder = Keyholder(new.region.code, account)
-        keys = await create_keyring(new.mail, new.keys, holder, record.move.begun)
+        left = await RecordKeys.find(new.mail, holder)  # it has lived there before
+        following = left.newest + 1 if left else 1
+        keys = await create_keyring(new.mail, new.keys, holder, record.move.begun, generation=following)
         ring = await Keyring.load(old.mail, old.keys, Keyholder(old.region.code, account))
         return cls(old, new, vaults, account, record, keys, ring)
 
@@ -106,10 +109,14 @@ class Transfer:
         return surplus
 
     async def copy_documents(self) -> None:
-        """The owner's folders, and last the subscriber record: with it the account is there."""
+        """The owner's folders, where it has lived, and last the subscriber record: with it the account
+        is there."""
         for folder in _DOCUMENTS:
             async for listed in self._old.mail.list(f"{folder}/{self._account}/"):
                 await self._reseal(listed.key)
+        left = {*await where_it_lived(self._old_vault, self._account), self._old.region.code}
+        await self._record.still_ours()
+        await note_where_it_lived(self._new_vault, self._account, left - {self._new.region.code})
         await self._reseal(f"accounts/{self._account}/account.json")
 
     async def _carry(self, here: Shown, there: Shown | None) -> None:

@@ -41,8 +41,9 @@ _json_option = click.option("--json", "json_", is_flag=True, help="One JSON obje
 def erase(address: str, json_: bool, config: Config) -> None:
     """Erase the account of ADDRESS for good (GDPR Art. 17), and print a signed certificate.
 
-    The account must be closed. Refused under hold. The keys go first: no copy of the mail, wherever
-    it may be, can be opened any more. Run again, it goes on where it stopped.
+    The account must be closed. Refused under hold, and while it is on its way to another region. The
+    keys go first: no copy of the mail, wherever it may be, can be opened any more, and no record of it in
+    the regions where it has lived. Run again, it goes on where it stopped.
     """
     wanted = parse_address(address)
 
@@ -53,7 +54,8 @@ def erase(address: str, json_: bool, config: Config) -> None:
         code = located.home.code
         store, register = (await house.chamber(code)).store, await house.holds(code)
         with Bar("erasing: messages", None) as bar:
-            return await Erasure(store, register, read_signer(config, code), settle=SETTLE).erase(
+            erasure = Erasure(store, register, read_signer(config, code), house.holds, settle=SETTLE)
+            return await erasure.erase(
                 located.account, getpass.getuser(), lambda now: bar.stands(now.messages)
             )
 

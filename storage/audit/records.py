@@ -3,7 +3,8 @@
 An entry says `record: sha256:<digest>`. The record itself is a JSON document with a salt, so
 that nobody can test a guess against the published digest, at `records/<digest>.json` in the
 region's vault. Where it is about an account, it is sealed once more, inside, to that account's
-record key: erasing the account destroys the key, and with it every record about the account,
+record key: erasing the account destroys the key, and with it every record about the account
+(in each region where it has lived: `storage.record_keys`),
 while the log, which holds the digest alone, stays as valid as it was.
 
 Order of writing: the record first, then the entry. If we crash between the two, a record is
@@ -17,14 +18,16 @@ import hashlib
 import json
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final, final
 
 from storage.audit.verify import RecordState
 from storage.errors import Corrupt, NotFound
 from storage.identity import AccountId
 from storage.keyring import Keyholder, Keyring
-from storage.keys import PublicKeys, Purpose
+from storage.keys import PrivateKey, PublicKeys, Purpose
 from storage.operators import Documents
+from storage.record_keys import RecordKeys
 from storage.region import RegionStore
 from storage.sealing import Binding, open_document, read_document_header, seal_document
 
@@ -98,13 +101,22 @@ class RecordRoom:
 
     async def _open_for(self, account: AccountId, key: str, sealed: bytes) -> bytes:
         binding = Binding(self._store.region.code, key)
-        holder = Keyholder(self._store.region.code, account)
-        try:
-            keyring = await Keyring.load(self._store.mail, self._store.keys, holder)
-        except NotFound:
-            raise Erased(key) from None
         generation = read_document_header(binding, sealed).generation
-        return open_document(await keyring.private(Purpose.RECORD, generation, opens=key), binding, sealed)
+        return open_document(await self._private(account, generation, key), binding, sealed)
+
+    async def _private(self, account: AccountId, generation: int, key: str) -> PrivateKey:
+        """From the account's keyring, or from what it left here when it moved away."""
+        store, holder = self._store, Keyholder(self._store.region.code, account)
+        keyring: Keyring | None = None
+        with suppress(NotFound):
+            keyring = await Keyring.load(store.mail, store.keys, holder)
+        if keyring is None or not keyring.has(generation):
+            left = await RecordKeys.find(store.mail, holder)
+            if left is not None and left.has(generation):
+                return await left.private(store.keys, generation)
+        if keyring is None:
+            raise Erased(key)
+        return await keyring.private(Purpose.RECORD, generation, opens=key)
 
 
 def _key(digest: str) -> str:

@@ -124,7 +124,11 @@ class Actors:
 
     async def erase(self, box: Box) -> None:
         site = self.site(box.home)
-        await Erasure(site.store, site.register, SIGNER, settle=0).erase(box.account, "ada")
+
+        async def register_of(code: RegionCode) -> HoldRegister:
+            return self.site(code).register
+
+        await Erasure(site.store, site.register, SIGNER, register_of, settle=0).erase(box.account, "ada")
 
     async def move(self, box: Box, to: RegionCode) -> None:
         sites = {code: self.site(code) for code in self.it.sites}

@@ -23,7 +23,7 @@ from tests.storage.grounds import World, envelope, world
 
 REASON: Final = "The customer lives in Berlin now, ticket 17"
 # What may lie in a region that a mailbox has left: nothing, in any of these.
-EVERYWHERE: Final = (*sorted(ACCOUNT_FOLDERS), "holds", "moves", "sweeps")
+EVERYWHERE: Final = (*sorted(ACCOUNT_FOLDERS), "holds", "moves", "lived", "sweeps")
 
 
 @dataclass

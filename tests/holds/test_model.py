@@ -37,6 +37,7 @@ from policy.hold import DomainScope, HoldId, HoldState, Item, MailboxScope, Matt
 from policy.hold_query import TrafficQuery
 from policy.order import Timespan
 from policy.rules import AtExpiry
+from storage.erasure import is_being_erased
 from storage.errors import AccountClosed, AccountSuspended, NotFound, StorageError, UnknownAddress
 from storage.holds import Elsewhere, Held, Terms
 from storage.identity import AccountId, MessageId
@@ -45,7 +46,7 @@ from storage.layout import ACCOUNT_FOLDERS
 from storage.mailboxes import mailbox_of
 from storage.opening import Opener
 from storage.region import RegionSettings
-from storage.relocation import DisclosureOpen, MoveRefused
+from storage.relocation import BeingErased, DisclosureOpen, MoveRefused
 from storage.tombstones import TOMBSTONES
 from tests.engines import GERMANY, IRELAND, EngineKind, Engines, Settle, settings_on
 from tests.faults import Moment
@@ -434,6 +435,10 @@ class Holds(RuleBasedStateMachine):
         except DisclosureOpen:
             assert box.disclosure_open
             assert leaves != to
+        except BeingErased:
+            assert box.closed
+            assert await is_being_erased(self.it.sites[leaves].register.vault, box.account)
+            assert leaves != to
         else:
             if leaves != to:
                 assert not self.model.forbidding(box, None)
@@ -444,7 +449,7 @@ class Holds(RuleBasedStateMachine):
         try:
             await self.actors.move(box, to)
         except MoveRefused as refused:
-            if isinstance(refused, DisclosureOpen):
+            if isinstance(refused, DisclosureOpen | BeingErased):
                 raise
             assert (await self.actors.directory().home_now(box.address)).home.code == to
 
@@ -498,12 +503,16 @@ class Holds(RuleBasedStateMachine):
 
     async def _agree_on_what_is_there(self, code: RegionCode) -> None:
         there: dict[str, dict[str, list[str]]] = {}
+        kept: list[str] = []  # of where accounts have lived
         async for version in self.it.sites[code].register.versions.list(""):
             folder, _, rest = version.key.partition("/")
             if folder in ACCOUNT_FOLDERS:
                 account, _, name = rest.partition("/")
                 there.setdefault(account, {}).setdefault(folder, []).append(name)
+            elif folder in ("recordkeys", "lived"):
+                kept.append(rest.removesuffix(".json"))
         for box in self.model.boxes:
+            assert not (box.erased and str(box.account) in kept)
             found = there.pop(str(box.account), {})
             found.pop("deleting", None)  # the word of deleters that died
             if box.home != code or box.erased:
