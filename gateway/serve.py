@@ -27,6 +27,8 @@ from gateway.house import House
 from gateway.imap.commons import Commons
 from gateway.imap.metrics import ImapMetrics
 from gateway.imap.signing_in import SignIn
+from gateway.imap.tally import Tally
+from gateway.imap.throttle import Throttle
 from gateway.ingress.admission import Admission
 from gateway.ingress.door import Door
 from gateway.ingress.limits import CertificateFiles, ListenerSettings, Network
@@ -38,7 +40,7 @@ from gateway.lmtp import serve_lmtp
 from gateway.owners_door import serve_imap
 from gateway.post import RegionalPost
 from gateway.readiness import Readiness, watching_app
-from gateway.shared_figures import are_shared
+from gateway.shared_figures import are_shared, shared_file
 from gateway.smtp import serve_smtp
 from policy.address import Address
 from storage.errors import StorageError
@@ -144,10 +146,16 @@ def _commons(house: House, reception: Reception, bells: Bells, registry: Collect
     """The owners' door counts its connections by itself: those that idle must not keep mail out. What
     is in flight is charged to the one bound of the process."""
     config = house.config
+    failures = shared_file("sign-in-failures")  # else each worker would give an attacker tries of its own
     return Commons(
         hostname=config.imap.door.hostname,
         sign_in=SignIn(
-            house.directory, frozenset(config.serves), config.imap.hosts, house.holds, house.clock
+            house.directory,
+            frozenset(config.serves),
+            config.imap.hosts,
+            house.holds,
+            house.clock,
+            throttle=Throttle(Tally.shared(failures)) if failures is not None else None,
         ),
         bells=bells,
         limits=config.limits,

@@ -46,6 +46,11 @@ def are_shared() -> bool:
     return _DIRECTORY in os.environ
 
 
+def shared_file(name: str) -> Path | None:
+    """A file that all workers of one parent name alike, and that goes with it; None for a process alone."""
+    return Path(os.environ[_DIRECTORY]) / name if are_shared() else None
+
+
 def prometheus_text(registry: CollectorRegistry) -> bytes:
     """What `registry` has; in a worker, what all of them have."""
     if not are_shared():

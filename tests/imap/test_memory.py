@@ -1,4 +1,4 @@
-"""What a FETCH of everything holds in memory while its client takes its time: no more than one of a little."""
+"""What a FETCH of everything holds in memory while its client takes its time: no more than for a little."""
 
 from __future__ import annotations
 
