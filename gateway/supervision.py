@@ -163,7 +163,7 @@ class Supervisor:
 
 
 def outlive_hangups() -> None:
-    """SIGHUP asks a server to read its files again. Certificates are, by themselves, and nothing else is.
+    """SIGHUP asks to read files again. The mail doors' certificates are, by themselves; no others.
 
     Whoever sends it (a hook behind a renewal, a habit) must not end the service by it.
     """
@@ -171,7 +171,9 @@ def outlive_hangups() -> None:
 
 
 def _say_what_is_read_again() -> None:
-    _log.info("hangup", note="certificates are read again when they change, the configuration at a restart")
+    _log.info(
+        "hangup", note="the mail doors' certificates are read again when they change, all else at a restart"
+    )
 
 
 def notify(state: str) -> None:

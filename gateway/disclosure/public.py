@@ -6,6 +6,7 @@ anybody can verify it with tools that are not ours.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from aiohttp import web
@@ -20,11 +21,12 @@ from gateway.shared_figures import PROMETHEUS_TEXT
 from policy.geography import GeographyError, RegionCode
 from storage.audit.backend import tile_key
 from storage.audit.tiles import TileError, TileName
-from storage.errors import NotFound
+from storage.errors import NotFound, StorageError
 
 # tlog-tiles: "Tiles ... are immutable"; the checkpoint changes with every batch.
 _FOREVER: Final = "public, max-age=31536000, immutable"
 _BRIEFLY: Final = "no-cache"
+_PROBE: Final = 4.0  # seconds; balancers give a probe some five
 READINESS: Final = web.AppKey("readiness", Readiness)
 
 
@@ -102,10 +104,24 @@ async def _get_live(_: web.Request) -> web.StreamResponse:
 
 
 async def _get_ready(request: web.Request) -> web.StreamResponse:
-    """Whether every region served here can be read and its log be written. Raises 503 naming the first."""
+    """Whether every region served here can be read and its log be written, all asked at once. Raises 503."""
     if request.app[READINESS].stopping:
         raise Problem(Kind.UNAVAILABLE, "the service is stopping")
-    for chamber in request.app[DESK].office.chambers.values():
-        await chamber.store.mail.get("situs/region.json")
-        await chamber.log.size()
+    chambers = request.app[DESK].office.chambers.values()
+    faults = await asyncio.gather(*map(_unready, chambers))
+    if down := [fault for fault in faults if fault is not None]:
+        raise Problem(Kind.UNAVAILABLE, "; ".join(down))
     return web.json_response({"status": "ready"})
+
+
+async def _unready(chamber: Chamber) -> str | None:
+    """What does not answer in a region; None where all does. A probe is told soon."""
+    what = "its mail bucket"
+    try:
+        async with asyncio.timeout(_PROBE):
+            await chamber.store.mail.get("situs/region.json")
+            what = "its audit log"
+            await chamber.log.size()
+    except (StorageError, TimeoutError):
+        return f"{chamber.store.region.code}: {what} does not answer"
+    return None

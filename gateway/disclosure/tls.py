@@ -25,7 +25,8 @@ class GatewayTls:
         context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996: older ones must not be used
         context.set_alpn_protocols(["http/1.1"])
         try:
-            context.load_cert_chain(self.certificate, self.key)
+            # Without a password OpenSSL would ask at the terminal, and wait for it.
+            context.load_cert_chain(self.certificate, self.key, password="")
         except (OSError, ssl.SSLError) as error:
             raise BadCertificate(f"{self.certificate} and {self.key}: {_reason(error)}") from None
         if self.client_ca is not None:

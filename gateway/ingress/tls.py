@@ -54,7 +54,8 @@ class Certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996: older ones must not be used
         try:
-            context.load_cert_chain(self._files.certificate, self._files.key)
+            # Without a password OpenSSL would ask at the terminal, and wait for it.
+            context.load_cert_chain(self._files.certificate, self._files.key, password="")
         except (OSError, ssl.SSLError) as error:
             raise BadCertificate(
                 f"{self._files.certificate} and {self._files.key}: "

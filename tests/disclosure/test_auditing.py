@@ -10,6 +10,7 @@ from policy.clearance import Role
 from storage.audit.entry import Entry
 from storage.audit.tiles import TileName
 from storage.audit.view import Proof
+from storage.errors import Unavailable
 from tests.disclosure.desk import IRELAND, Gateway, order
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -84,4 +85,20 @@ async def test_the_house_is_public_where_it_can_be(desk: Gateway) -> None:
     assert law["lawbook"] == desk.office.lawbook.digest
     assert "ie.production-order" in {i["id"] for j in law["jurisdictions"] for i in j["instruments"]}
     assert (await desk.ask("GET", "/healthz/live", None)).status == 200
+    assert (await desk.ask("GET", "/healthz/ready", None)).status == 200
+
+
+@pytest.mark.parametrize("what", ["mail bucket", "audit log"])
+async def test_who_cannot_work_is_not_ready_and_says_where(
+    desk: Gateway, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    async def no_answer(*_: object, **__: object) -> bytes:
+        raise Unavailable("its own words are for the operator's log")
+
+    chamber = desk.chamber()
+    of, asked = (chamber.store.mail, "get") if what == "mail bucket" else (chamber.log, "size")
+    monkeypatch.setattr(of, asked, no_answer)
+    answer = await desk.ask("GET", "/healthz/ready", None)
+    assert (answer.status, answer.json["detail"]) == (503, f"eu-west-1: its {what} does not answer")
+    monkeypatch.undo()
     assert (await desk.ask("GET", "/healthz/ready", None)).status == 200

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from gateway.ingress.limits import ListenerSettings
 from gateway.ingress.tls import BadCertificate, Certificate
@@ -143,6 +151,33 @@ def test_a_certificate_that_cannot_be_used_is_one_line_that_names_the_file(tmp_p
     files.certificate.unlink()
     with pytest.raises(BadCertificate, match=r"cert\.pem: No such file"):
         Certificate(files)
+
+
+@pytest.mark.parametrize("door", ["mail", "gateway"])
+def test_a_key_under_a_passphrase_is_refused_and_not_asked_for(tmp_path: Path, door: str) -> None:
+    """OpenSSL would ask whoever sits at the terminal, and wait: at a start, and at each renewal."""
+    files = write_certificate(tmp_path)
+    key = load_pem_private_key(files.key.read_bytes(), None)
+    secret = BestAvailableEncryption(b"secret")
+    files.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, secret))
+    make = (
+        "Certificate(files)" if door == "mail" else "GatewayTls(files.certificate, files.key, None).context()"
+    )
+    script = (
+        "from pathlib import Path\n"
+        "from gateway.disclosure.tls import GatewayTls\n"
+        "from gateway.ingress.limits import CertificateFiles\n"
+        "from gateway.ingress.tls import BadCertificate, Certificate\n"
+        f"files = CertificateFiles(Path({str(files.certificate)!r}), Path({str(files.key)!r}))\n"
+        f"try:\n    {make}\nexcept BadCertificate as error:\n    print(error)\n"
+    )
+    # In a session of its own it has no terminal: then OpenSSL asks at standard error.
+    asked = subprocess.run(
+        [sys.executable, "-c", script],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, start_new_session=True, timeout=60,
+    )  # fmt: skip
+    assert "key.pem" in asked.stdout
+    assert asked.stderr == ""
 
 
 def test_tls_settings_without_a_certificate_are_refused() -> None:
