@@ -1,6 +1,7 @@
 """The transparency report as a picture: for each region, who asked and what became of it.
 
-SVG without scripts, fonts or anything from elsewhere, so that it can be opened anywhere.
+SVG without scripts, fonts or anything from elsewhere, so that it can be opened anywhere: on white paper.
+Its classes are for a page that has it inline, and another paper: `paper`, `ink`, `faint` and `seam`.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ _COLOURS: Final = {
     Answer.REJECTED: "#E69F00",
     Answer.REFUSED: "#D55E00",
 }
+_INK: Final = "#111111"
+_FAINT: Final = "#595959"  # on white, as readable as WCAG 2.2 1.4.3 asks
 _DARK: Final = frozenset({Answer.PRESERVED, Answer.REFUSED})
 
 
@@ -48,7 +51,9 @@ def as_svg(regions: Sequence[RegionFigures]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
         f'width="{WIDTH}" height="{height}" font-family="Helvetica, Arial, sans-serif" role="img">\n'
         "<title>Requests for data, and what became of them</title>\n"
-        f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>\n' + "\n".join(parts) + "\n</svg>\n"
+        f'<rect class="paper" width="{WIDTH}" height="{height}" fill="#ffffff"/>\n'
+        + "\n".join(parts)
+        + "\n</svg>\n"
     )
 
 
@@ -69,7 +74,7 @@ def _region(parts: list[str], y: int, each: RegionFigures) -> int:
     period = " to ".join(f"{moment:%Y-%m-%d}" for moment in (each.since, each.until) if moment)
     heading = f"Stored in {each.region.country} ({each.region.code})" + (f", {period}" if period else "")
     parts.append(_text(24, y, heading, size=15, weight="bold"))
-    parts.append(_text(24, y + 20, _summary(figures), size=12, colour="#444444"))
+    parts.append(_text(24, y + 20, _summary(figures), size=12, colour=_FAINT))
     y += 36
     rows = _rows(figures)
     longest = max((sum(counts.values()) for _, counts in rows), default=0)
@@ -78,12 +83,12 @@ def _region(parts: list[str], y: int, each: RegionFigures) -> int:
         _bar(parts, y, counts, longest)
         y += _STEP
     if not rows:
-        parts.append(_text(_LEFT, y + 12, "no requests", size=13, colour="#777777"))
+        parts.append(_text(_LEFT, y + 12, "no requests", size=13, colour=_FAINT))
         y += _STEP
     root = base64.b64encode(each.report.root).decode()
     parts.append(
         _text(24, y + 10, f"Computed from {each.report.origin}: {each.report.size} entries, root {root}",
-              size=10, colour="#777777")
+              size=10, colour=_FAINT)
     )  # fmt: skip
     return y + 22
 
@@ -97,11 +102,11 @@ def _bar(parts: list[str], y: int, counts: Counter[Answer], longest: int) -> Non
         width = room * count / longest
         title = escape(f"{answer.value}: {count}")
         parts.append(
-            f'<rect x="{x:.1f}" y="{y}" width="{width:.1f}" height="{_BAR}" fill="{colour}" '
+            f'<rect class="seam" x="{x:.1f}" y="{y}" width="{width:.1f}" height="{_BAR}" fill="{colour}" '
             f'stroke="#ffffff" stroke-width="1"><title>{title}</title></rect>'
         )
         if width >= 22:
-            ink = "#ffffff" if answer in _DARK else "#111111"
+            ink = "#ffffff" if answer in _DARK else "#000000"
             parts.append(_text(x + width / 2, y + _BAR - 7, str(count), size=11, anchor="middle", colour=ink))
         x += width
     parts.append(_text(x + 8, y + _BAR - 6, str(sum(counts.values())), size=13, weight="bold"))
@@ -142,9 +147,11 @@ def _duration(seconds: float) -> str:
 
 def _text(
     x: float, y: float, text: str, *, size: int, weight: str = "normal", anchor: str = "start",
-    colour: str = "#111111"
+    colour: str = _INK
 ) -> str:  # fmt: skip
+    # A number inside a bar has a colour of its own, which goes with the bar's and not with the paper's.
+    of = {_INK: ' class="ink"', _FAINT: ' class="faint"'}.get(colour, "")
     return (
-        f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" font-weight="{weight}" '
+        f'<text{of} x="{x:.1f}" y="{y:.1f}" font-size="{size}" font-weight="{weight}" '
         f'text-anchor="{anchor}" fill="{colour}">{escape(text)}</text>'
     )

@@ -1,4 +1,4 @@
-"""The queue, a disclosure with its order and its decision, and the second pair of eyes.
+"""The queue, a disclosure with its order and its decision, the second pair of eyes, and what others said.
 
 What may be seen, decided and fetched is for `gateway.disclosure` to say, each time anew: a button
 that a page leaves out is a courtesy, not a rule.
@@ -6,21 +6,28 @@ that a page leaves out is a courtesy, not a rule.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
+from typing import final
+
 from aiohttp import web
 
-from gateway.console import order_reading, words
+from gateway.console import next_steps, order_reading, words
 from gateway.console.forms import read_filters, read_form, understood
 from gateway.console.pages import ROOT, page
 from gateway.disclosure import models
-from gateway.disclosure.approval import approve_disclosure, reject_disclosure
+from gateway.disclosure.approval import approve_disclosure, hear_answer, reject_disclosure
 from gateway.disclosure.attempt import Attempt
 from gateway.disclosure.desk import DESK, Desk, admitted
 from gateway.disclosure.docket import Filed
+from gateway.disclosure.housekeeping import HOUSE
+from gateway.disclosure.lifecycle import AwaitingApproval, AwaitingDisclosure
 from gateway.disclosure.models import Manifest, Status
 from gateway.disclosure.presentation import present
 from gateway.disclosure.problems import Kind, Problem
 from gateway.disclosure.reading import fetch_manifest, find_page, view
 from gateway.disclosure.release import RELEASES
+from gateway.disclosure.validating import Owing, hear_validation, standing_order, validation_due
 from policy.clearance import Role
 from storage.operators import person
 
@@ -56,7 +63,27 @@ async def get_disclosure(request: web.Request) -> web.StreamResponse:
     async with attempt.recorded():
         await admitted(request, attempt)
         filed = await view(attempt, desk, request.match_info["id"])
-    return _shown(request, desk, attempt, filed)
+        validation = await _validation(attempt, desk, filed)
+    return _shown(request, desk, attempt, filed, validation)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Validation:
+    """The validation that an emergency's order owes: by when, and whether it has come or still may."""
+
+    due: datetime
+    given: bool
+    asked_for: bool
+
+
+async def _validation(attempt: Attempt, desk: Desk, filed: Filed) -> _Validation | None:
+    case = filed.disclosure.case
+    if (due := validation_due(case)) is None:
+        return None
+    given = await standing_order(desk.office.chambers[case.region].vault, case) != case.order
+    asked_for = isinstance(filed.disclosure, Owing) and not given and attempt.now < due
+    return _Validation(due, given, asked_for)
 
 
 async def post_approval(request: web.Request) -> web.StreamResponse:
@@ -86,6 +113,29 @@ async def post_rejection(request: web.Request) -> web.StreamResponse:
     return _back(filed)
 
 
+async def post_answer(request: web.Request) -> web.StreamResponse:
+    """What the enforcing authority said; an objection ends the disclosure."""
+    desk = request.app[DESK]
+    attempt = desk.attempt()
+    async with attempt.recorded():
+        await admitted(request, attempt)
+        form = understood(models.AnswerRequest, await read_form(request))
+        filed = await hear_answer(attempt, desk, request.match_info["id"], form)
+    request.app[HOUSE].hurry()
+    return _back(filed)
+
+
+async def post_validation(request: web.Request) -> web.StreamResponse:
+    """The order once more, with the signature that an emergency's order owes."""
+    desk = request.app[DESK]
+    attempt = desk.attempt()
+    async with attempt.recorded():
+        await admitted(request, attempt)
+        form = understood(models.ValidationRequest, await read_form(request))
+        filed = await hear_validation(attempt, desk, request.match_info["id"], form)
+    return _back(filed)
+
+
 async def get_package(request: web.Request) -> web.StreamResponse:
     """What the package holds, and its parts to fetch. Looking at the list is a fetch of the manifest."""
     desk = request.app[DESK]
@@ -102,8 +152,11 @@ async def get_package(request: web.Request) -> web.StreamResponse:
     )
 
 
-def _shown(request: web.Request, desk: Desk, attempt: Attempt, filed: Filed) -> web.Response:
-    case = filed.disclosure.case
+def _shown(
+    request: web.Request, desk: Desk, attempt: Attempt, filed: Filed, validation: _Validation | None
+) -> web.Response:
+    state, case = filed.disclosure, filed.disclosure.case
+    order = order_reading.read(case)
     shown = present(filed.disclosure)
     asker = person(case.asked.by) == person(attempt.asker.name)
     approver = case.region in attempt.asker.regions(Role.APPROVER)
@@ -114,18 +167,23 @@ def _shown(request: web.Request, desk: Desk, attempt: Attempt, filed: Filed) -> 
         "disclosure.html",
         title=f"Disclosure {shown.reference}",
         disclosure=shown,
-        order=order_reading.read(case),
+        order=order,
         deadline=_deadline(desk, attempt, shown),
         obligations=[
             (each, words.deadline(each.due, attempt.now, near, running=running))
             for each in shown.decision.obligations
         ],
         withheld=[each for each in shown.requested if each not in shown.carried],
-        what_next=words.NEXT[shown.status],
+        what_next=next_steps.what_next(state, attempt.now),
+        decided_by=next_steps.decided_by(state),
+        encrypted_to=next_steps.encrypted_to(case, order.order.deliver_to),
+        heard=state.heard if isinstance(state, AwaitingApproval | AwaitingDisclosure) else None,
+        awaits_answer=isinstance(state, AwaitingApproval | AwaitingDisclosure) and next_steps.waits(state),
+        validation=validation,
         undecided=shown.status is Status.AWAITING_APPROVAL,
         asker=asker,
         approver=approver,
-        may_fetch=case.region in attempt.asker.regions(Role.INTAKE),
+        intake=case.region in attempt.asker.regions(Role.INTAKE),
         may_audit=case.region in attempt.asker.regions(Role.AUDITOR),
     )
 

@@ -11,6 +11,7 @@ from gateway.disclosure.desk import DESK, admitted
 from gateway.disclosure.holding import end_hold, find_holds, keep_hold, place_hold, view_hold
 from gateway.disclosure.presentation import present_hold
 from gateway.disclosure.problems import Kind, Problem
+from policy.clearance import Role
 from policy.hold import Hold
 from storage.coverage import Coverer
 from storage.operators import person
@@ -24,7 +25,8 @@ async def get_holds(request: web.Request) -> web.StreamResponse:
         query = understood(models.PageQuery, read_filters(request, "pageToken"))
         found, following = await find_holds(attempt, desk, query)
     holds = [present_hold(hold, attempt.now) for hold in found]
-    return page(request, "holds.html", title="Legal holds", holds=holds, following=following)
+    regions = sorted(map(str, attempt.asker.regions(Role.CUSTODIAN)))
+    return page(request, "holds.html", title="Legal holds", holds=holds, following=following, regions=regions)
 
 
 async def get_hold(request: web.Request) -> web.StreamResponse:
@@ -48,17 +50,21 @@ async def get_hold(request: web.Request) -> web.StreamResponse:
 
 
 async def post_hold(request: web.Request) -> web.StreamResponse:
-    """A hold on one mailbox for the provider's own litigation; what an order preserves, the order holds."""
+    """A hold for the provider's own litigation; what an order preserves, the order holds.
+
+    On one mailbox, on those of a matter or on a domain: the API's model says which fields go together.
+    """
     desk = request.app[DESK]
     attempt = desk.attempt()
     async with attempt.recorded():
         await admitted(request, attempt)
         form = await read_form(request)
         asked: dict[str, object] = {
-            "address": form.get("address"),
-            "basis": {"litigation": form.get("reason", "")},
-            "matter": form.get("matter"),
+            name: form[name] for name in ("address", "domain", "region", "matter") if name in form
         }
+        asked["basis"] = {"litigation": form.get("reason", "")}
+        if several := form.get("addresses"):
+            asked["addresses"] = several.split()
         if until := form.get("until"):
             asked["until"] = f"{until}T00:00:00Z"  # the field gives a day: the hold ends as it begins, UTC
         hold = await place_hold(attempt, desk, understood(hold_models.HoldRequest, asked))

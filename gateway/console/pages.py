@@ -20,6 +20,7 @@ from gateway.console.forms import CURRENT
 from gateway.console.session import LIFETIME, Sessions
 from gateway.disclosure.authentication import Presented
 from gateway.disclosure.desk import DESK
+from gateway.disclosure.models import Decision
 from gateway.disclosure.problems import Kind, Problem
 from gateway.disclosure.transport import SESSION, presented, problem_of, route_of
 
@@ -132,7 +133,7 @@ def _problem_page(request: web.Request, problem: Problem) -> web.Response:
         title="Sign in" if stranger else problem.kind.title,
         problem=problem,
         faults=problem.members.get("faults", []),
-        decision=problem.members.get("decision"),
+        decision=_decision(problem),
     )
     response.headers.update(
         {name: value for name, value in problem.headers.items() if name != "WWW-Authenticate"}
@@ -140,3 +141,9 @@ def _problem_page(request: web.Request, problem: Problem) -> web.Response:
     if stranger:
         drop_cookie(request, response)
     return response
+
+
+def _decision(problem: Problem) -> Decision | None:
+    """The decision that a refusal carries, with its times as times."""
+    found = problem.members.get("decision")
+    return None if found is None else Decision.model_validate(found)

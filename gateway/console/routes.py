@@ -29,6 +29,8 @@ def add_console(app: web.Application) -> None:
     router.add_get(_ONE, disclosures.get_disclosure)
     router.add_post(f"{_ONE}/approve", disclosures.post_approval)
     router.add_post(f"{_ONE}/reject", disclosures.post_rejection)
+    router.add_post(f"{_ONE}/answer", disclosures.post_answer)
+    router.add_post(f"{_ONE}/validate", disclosures.post_validation)
     router.add_get(f"{_ONE}/package", disclosures.get_package)
     # The API's own handler: the session stands for the token, the octets are the same.
     router.add_get(f"{_ONE}/package/{{part}}", reading.get_part)

@@ -11,21 +11,6 @@ from gateway.disclosure.models import Status
 # What still waits for somebody: only here can a deadline be missed.
 OPEN: Final = frozenset({Status.AWAITING_APPROVAL, Status.AWAITING_DISCLOSURE, Status.AWAITING_PRESERVATION})
 
-# For each status, what happens next, and by whom.
-NEXT: Final = {
-    Status.AWAITING_APPROVAL: "Somebody cleared for this region, who did not ask, approves or rejects.",
-    Status.AWAITING_DISCLOSURE: "Approved. The package is made as soon as the law lets it be released.",
-    Status.DISCLOSED: "The package can be fetched by the operators of this region's intake until it expires.",
-    Status.DISCLOSURE_NOT_AVAILABLE: "Nothing stored answers to the order. The package says so.",
-    Status.REJECTED: "Nothing was released, and nothing will be under this request.",
-    Status.CANCELLED: "Nothing was released: the law did not carry it any more.",
-    Status.EXPIRED: "The order lapsed before anybody approved it. Nothing was released.",
-    Status.INVALID: "The order is not valid. Nothing was released.",
-    Status.AWAITING_PRESERVATION: "The hold is being placed.",
-    Status.PRESERVED: "The data is kept by a legal hold. Nothing is disclosed without another order.",
-    Status.PRESERVATION_NOT_AVAILABLE: "There was nothing that could be kept.",
-}
-
 
 @final
 @dataclass(frozen=True, slots=True)

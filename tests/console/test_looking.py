@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
+from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Locator, Page, expect
 
 from storage.audit.entry import Event
 from tests.console.eyes import accessible, base, looking, picture
-from tests.disclosure.desk import IRELAND, Gateway, order
+from tests.disclosure.desk import IRELAND, NOW, Gateway, claims, order, warrant
+from tests.disclosure.test_validation import emergency, validated
+from tests.policy import pki
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 MAIL = b"Subject: The accounts\r\n\r\nHere they are.\r\n"
@@ -54,10 +58,11 @@ async def test_every_page_of_a_case(chromium: Browser, desk: Gateway) -> None:
 async def test_every_page_of_a_hold_and_two_people_end_it(chromium: Browser, desk: Gateway) -> None:
     async with looking(chromium, desk, "cora") as page:
         await page.goto(f"{base(desk)}/holds")
-        await page.get_by_role("textbox", name="Mailbox").fill("aoife@example.ie")
-        await page.get_by_role("textbox", name="Matter").fill("Byrne v Situs")
-        await page.get_by_label("Why, in a sentence").fill("a claim was announced")
-        await page.get_by_role("button", name="Place the hold").click()
+        one = page.get_by_role("form", name="On one mailbox")
+        await one.get_by_label("Mailbox").fill("aoife@example.ie")
+        await one.get_by_label("Matter").fill("Byrne v Situs")
+        await one.get_by_label("Why, in a sentence").fill("a claim was announced")
+        await one.get_by_role("button", name="Place the hold").click()
         await expect(page.get_by_role("heading", name="aoife@example.ie")).to_be_visible()
         await expect(page.get_by_text(re.compile(r"\d+ of \d+"))).to_be_visible()
         here = page.url
@@ -156,3 +161,133 @@ async def test_the_asker_sees_no_button_and_the_matter_filter_follows_without_a_
         await page.goto(f"{base(desk)}/disclosures/{asked}")
         await expect(page.get_by_text("Four eyes.")).to_be_visible()
         await expect(page.get_by_role("button", name="Approve")).to_have_count(0)
+
+
+async def test_a_refusal_with_its_conflict_and_its_remedies(chromium: Browser, desk: Gateway) -> None:
+    """18 U.S.C. 2713 reaches the provider, and Irish law keeps the mailbox closed: a lawyer reads both."""
+    refused = await desk.present(warrant(jti="WARRANT-1"))
+    assert refused.status == 403
+    async with looking(chromium, desk, "art") as page:
+        await page.goto(f"{base(desk)}/disclosures?status=Rejected")
+        await page.get_by_role("link", name="WARRANT-1").click()
+        told = page.get_by_role("main")
+        await expect(told).to_contain_text("The law did not carry the order when it came.")
+        decision = refused.json["decision"]
+        await expect(_under(page, "Conflict of laws")).to_contain_text(decision["conflict"]["law"])
+        await expect(_under(page, "Conflict of laws")).to_contain_text(decision["conflict"]["detail"])
+        for remedy in decision["remedies"]:
+            await expect(_under(page, "Remedies")).to_contain_text(remedy["route"])
+        await _seen(page, "refusal")
+
+
+def _under(page: Page, heading: str) -> Locator:
+    """The section of that name."""
+    return page.get_by_role("region", name=heading, exact=True)
+
+
+def _epoc(**changes: Any) -> str:
+    """A German production order for content: Ireland's enforcing authority has a say in it."""
+    usual = claims(
+        instrument="eu.epoc",
+        issuing_state="DE",
+        iss="DE court",
+        exp=int((NOW + timedelta(days=40)).timestamp()),
+    )
+    return pki.judge("DE").sign(usual | changes)
+
+
+async def test_an_answer_is_recorded_without_javascript_and_the_release_follows(
+    chromium: Browser, desk: Gateway
+) -> None:
+    asked = (await desk.present(_epoc(jti="EPOC-1"))).json
+    assert asked["decision"]["outcome"] == "await"
+    assert (await desk.approve(asked["id"])).status == 200
+    async with looking(chromium, desk, "art") as page:
+        await page.goto(f"{base(desk)}/disclosures/{asked['id']}")
+        await expect(page.get_by_text("Whoever holds the role of intake")).to_be_visible()
+    async with looking(chromium, desk, "ina", javascript=False) as page:
+        await page.goto(f"{base(desk)}/disclosures/{asked['id']}")
+        for owed in asked["decision"]["obligations"]:
+            await expect(_under(page, "Obligations")).to_contain_text(owed["detail"])
+        await page.get_by_label("It has no objection").check()
+        await page.get_by_label("Its words, or where they are filed").fill("letter of 24 November")
+        await page.get_by_role("button", name="Record the answer").click()
+        await expect(page.get_by_text("no objection, recorded by ina")).to_be_visible()
+        await expect(page.get_by_role("button", name="Record the answer")).to_have_count(0)
+    mine = [each.event for each in await desk.log() if each.disclosure == asked["id"]]
+    assert Event.DISCLOSURE_ANSWERED in mine
+
+
+async def test_an_objection_ends_a_case_for_good(chromium: Browser, desk: Gateway) -> None:
+    asked = (await desk.present(_epoc(jti="EPOC-2"))).json["id"]
+    async with looking(chromium, desk, "ina") as page:
+        await page.goto(f"{base(desk)}/disclosures/{asked}")
+        await _seen(page, "awaiting-answer")
+        await _tab_to_label(page, "It has no objection: an approved release follows by itself")
+        await page.keyboard.press("ArrowDown")
+        await _tab_to(page, "Record the answer")
+        await page.keyboard.press("Enter")
+        await expect(page.locator(".lead .status")).to_have_text("Cancelled")
+        await expect(page.get_by_text("Last decided on by")).to_be_visible()
+    assert (await desk.ask("GET", f"/v1/disclosures/{asked}", "art")).json["status"] == "Cancelled"
+
+
+async def test_a_validation_that_is_owed_is_brought(chromium: Browser, desk: Gateway) -> None:
+    order_ = emergency(jti="URGENT-1")
+    asked = (await desk.present(order_, requested=["subscriber"])).json["id"]
+    async with looking(chromium, desk, "ina") as page:
+        await page.goto(f"{base(desk)}/disclosures/{asked}")
+        await expect(page.get_by_text("not recorded; due")).to_be_visible()
+        await _seen(page, "owed-validation")
+        await page.get_by_label("The same order with the validating signature").fill("nonsense")
+        await page.get_by_role("button", name="Record the validation").click()
+        await expect(page.get_by_role("alert")).to_be_visible()
+        await page.go_back()
+        await page.get_by_label("The same order with the validating signature").fill(validated(order_))
+        await page.get_by_role("button", name="Record the validation").click()
+        await expect(page.get_by_text("given, and recorded before it was due")).to_be_visible()
+        await expect(page.get_by_role("button", name="Record the validation")).to_have_count(0)
+    mine = [each.event for each in await desk.log() if each.disclosure == asked]
+    assert mine.count(Event.DISCLOSURE_VALIDATED) == 1
+
+
+async def test_holds_on_a_domain_and_on_a_matter_are_placed(chromium: Browser, desk: Gateway) -> None:
+    async with looking(chromium, desk, "cora", javascript=False) as page:
+        await page.goto(f"{base(desk)}/holds")
+        domain = page.get_by_role("form", name="On a whole domain")
+        await domain.get_by_label("Domain", exact=True).fill("example.ie")
+        await domain.get_by_label("Region").select_option(str(IRELAND.code))
+        await domain.get_by_label("Why, in a sentence").fill("a claim against the firm")
+        await domain.get_by_role("button").click()
+        await expect(page.get_by_role("heading", name="example.ie")).to_be_visible()
+        await page.goto(f"{base(desk)}/holds")
+        several = page.get_by_role("form", name="On the mailboxes of a matter")
+        await several.get_by_label("Matter").fill("Byrne and others")
+        await several.get_by_label("Mailboxes").fill("aoife@example.ie\naoife@example.ie\n")
+        await several.get_by_label("Why, in a sentence").fill("a claim")
+        await several.get_by_role("button").click()
+        await expect(page.get_by_role("heading", name="1 mailbox")).to_be_visible()
+        await expect(page.get_by_text("Matter: Byrne and others")).to_be_visible()
+
+
+async def test_the_chart_lies_on_the_pages_own_paper(chromium: Browser, desk: Gateway) -> None:
+    """Dark where the page is dark, and its words readable on it."""
+    async with looking(chromium, desk, None, scheme="dark") as page:
+        await page.goto(f"{base(desk)}/transparency")
+        paper, ink, page_paper = await page.evaluate(
+            "() => ['.chart .paper', '.chart .ink', 'table, .empty'].map((each, at) => {"
+            " const found = getComputedStyle(document.querySelector(each));"
+            " return at < 2 ? found.fill : getComputedStyle(document.body.parentElement).backgroundColor; })"
+        )
+        assert paper == "rgb(28, 32, 37)"
+        assert ink == "rgb(232, 230, 225)"
+        assert page_paper == "rgb(20, 23, 27)"
+
+
+async def _tab_to_label(page: Page, label: str) -> None:
+    """Tab until the control with that label has the focus."""
+    for _ in range(60):
+        await page.keyboard.press("Tab")
+        if await page.evaluate("() => document.activeElement.labels?.[0]?.textContent.trim()") == label:
+            return
+    raise AssertionError(f"{label} cannot be reached by keyboard")

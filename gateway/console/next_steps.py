@@ -1,0 +1,98 @@
+"""What happens next in a disclosure, and by whom: said so that it can be repeated in court.
+
+Nothing here says of a disclosure what only some of its kind are: what was called off after an approval
+may have been fetched before, and a page that says otherwise would be a false statement.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final, assert_never
+
+from gateway.console.words import moment
+from gateway.disclosure.lifecycle import (
+    AwaitingApproval,
+    AwaitingDisclosure,
+    AwaitingPreservation,
+    Cancelled,
+    Case,
+    Disclosed,
+    Disclosure,
+    DisclosureNotAvailable,
+    Expired,
+    PreservationNotAvailable,
+    Preserved,
+    Rejected,
+)
+from policy.assessment import Outcome
+
+_WAIT: Final = (
+    "The release waits for the enforcing authority: until an answer without objection is recorded, or its "
+    "period has passed."
+)
+
+
+def what_next(state: Disclosure, now: datetime) -> str:
+    """In a sentence or two."""
+    match state:
+        case AwaitingApproval():
+            said = "Somebody cleared for this region, who did not ask, approves or rejects."
+            return said if not waits(state) else f"{said} {_WAIT}"
+        case AwaitingDisclosure() if waits(state):
+            return f"Approved. {_WAIT}"
+        case AwaitingDisclosure():
+            return "Approved. The package is being made; it is decided once more before anything is read."
+        case Disclosed():
+            return _fetched("", state.package_expires, now)
+        case DisclosureNotAvailable():
+            return _fetched(
+                "Nothing stored answers to the order, and the package says so. ", state.package_expires, now
+            )
+        case Rejected(decided=None):
+            return "The law did not carry the order when it came. Nothing was released under this request."
+        case Rejected():
+            return "An approver said no. Nothing was released under this request, and nothing will be."
+        case Cancelled(decided=None):
+            return "Called off before anybody approved it. Nothing was released under this request."
+        case Cancelled():
+            return (
+                "Called off. A package that stood ready can be fetched no more; whether any of it was "
+                "fetched before, the audit log tells."
+            )
+        case Expired():
+            return "The order lapsed before anybody approved it. Nothing was released under this request."
+        case AwaitingPreservation():
+            return "The hold is being placed. The order preserves: nothing is disclosed on it."
+        case Preserved():
+            return "A legal hold was placed; its page says until when. Disclosure takes another order."
+        case PreservationNotAvailable():
+            return "No hold could be placed, for the reason given. Nothing was disclosed."
+        case _:
+            assert_never(state)
+
+
+def waits(state: AwaitingApproval | AwaitingDisclosure) -> bool:
+    """Whether the law lets the enforcing authority speak first, and nobody has recorded that it did."""
+    return state.case.decision["outcome"] == Outcome.AWAIT and state.heard is None
+
+
+def decided_by(state: Disclosure) -> str:
+    """What the person named as the last to decide has done."""
+    match state:
+        case Rejected():
+            return "Rejected by"
+        case Cancelled():
+            return "Last decided on by"
+        case _:
+            return "Approved by"
+
+
+def encrypted_to(case: Case, deliver_to: str | None) -> str:
+    """Whose certificate opens the package."""
+    return "the certificate that the order names" if deliver_to else f"the certificate of {case.issuer}"
+
+
+def _fetched(said: str, until: datetime, now: datetime) -> str:
+    if now >= until:
+        return f"{said}The package could be fetched until {moment(until)}, and cannot any more."
+    return f"{said}The package can be fetched by the operators of this region's intake until {moment(until)}."

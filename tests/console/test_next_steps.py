@@ -1,0 +1,70 @@
+"""What a page says of a case may be read out in court: no state says more than is so."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from gateway.console.next_steps import decided_by, encrypted_to, waits, what_next
+from gateway.disclosure.lifecycle import (
+    AwaitingApproval,
+    AwaitingDisclosure,
+    Cancelled,
+    Disclosed,
+    Disclosure,
+    DisclosureNotAvailable,
+    Entry,
+    Heard,
+    Rejected,
+)
+from tests.disclosure.desk import IRELAND, NOW
+from tests.disclosure.test_lifecycle import DEED, case, every_state
+
+NOTHING = "Nothing was released"
+
+
+@pytest.mark.parametrize("state", every_state(), ids=lambda state: str(state.status))
+def test_every_state_says_what_comes_next(state: Disclosure) -> None:
+    assert what_next(state, NOW).endswith(".")
+
+
+def test_only_what_was_never_approved_is_said_to_have_released_nothing() -> None:
+    assert NOTHING in what_next(Cancelled(case(), None, "why", NOW), NOW)
+    called_off = what_next(Cancelled(case(), DEED, "why", NOW), NOW)
+    assert NOTHING not in called_off
+    assert "audit log" in called_off
+
+
+def test_a_refusal_by_the_law_is_not_said_to_be_a_persons() -> None:
+    assert "The law" in what_next(Rejected(case(), None, None), NOW)
+    assert "An approver" in what_next(Rejected(case(), DEED, "why"), NOW)
+
+
+@pytest.mark.parametrize("kind", [Disclosed, DisclosureNotAvailable])
+def test_a_package_is_said_to_be_there_only_while_it_is(kind: Any) -> None:
+    until = NOW + timedelta(days=1)
+    state = kind(case(), DEED, Entry(IRELAND.code, 1), NOW, "sha256:" + "0" * 64, until)
+    assert "can be fetched" in what_next(state, until - timedelta(seconds=1))
+    assert "could be fetched" in what_next(state, until)
+
+
+def test_a_release_waits_until_somebody_was_heard_and_only_where_the_law_says_so() -> None:
+    waiting = replace(case(), decision={"outcome": "await"})
+    heard = Heard(DEED, None)
+    for kind in (AwaitingApproval(waiting), AwaitingDisclosure(waiting, DEED)):
+        assert waits(kind)
+        assert "enforcing authority" in what_next(kind, NOW)
+        assert not waits(replace(kind, heard=heard))
+        assert "enforcing authority" not in what_next(replace(kind, heard=heard), NOW)
+        assert not waits(replace(kind, case=replace(waiting, decision={"outcome": "permit"})))
+
+
+def test_who_is_named_is_named_for_what_they_did() -> None:
+    assert decided_by(AwaitingDisclosure(case(), DEED)) == "Approved by"
+    assert decided_by(Rejected(case(), DEED, "why")) == "Rejected by"
+    assert decided_by(Cancelled(case(), DEED, "why", NOW)) == "Last decided on by"
+    assert encrypted_to(case(), None) == f"the certificate of {case().issuer}"
+    assert encrypted_to(case(), "PEM") == "the certificate that the order names"
