@@ -17,7 +17,7 @@ from policy.geography import Region
 from storage.audit.note import VerifierKey
 from storage.audit.report import Report
 from storage.audit.source import Source
-from storage.audit.statistics import Figures, Statistics
+from storage.audit.statistics import ANY_CATEGORY, Figures, Statistics
 from storage.audit.verify import Demands, Progress, verify
 
 COLUMNS: Final = (
@@ -28,6 +28,13 @@ COLUMNS: Final = (
     "category",
     "outcome",
     "requests",
+    # Of the whole region in the time asked for, the same on each of its lines:
+    "accounts",
+    "emergencies",
+    "foreign_requests",
+    "foreign_granted",
+    "median_seconds",
+    "refused_because",
     "log_size",
     "log_root",
 )
@@ -99,13 +106,32 @@ def as_json(regions: Sequence[RegionFigures]) -> dict[str, Any]:
 
 
 def as_csv(regions: Sequence[RegionFigures]) -> str:
-    """One line for each count (RFC 4180). Lines with category "any" count each request once."""
+    """One line for each count (RFC 4180). Lines with category "any" count each request once.
+
+    A region without requests is one line that says 0: it too was computed from a checkpoint.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(COLUMNS)
     for each in regions:
-        root = base64.b64encode(each.report.root).decode()
+        region, totals = each.region.code.value, _totals(each)
         for cell, count in sorted(each.figures.cells.items()):
-            where = (each.region.code.value, cell.period, cell.state, cell.instrument)
-            writer.writerow((*where, cell.category, cell.answer.value, count, each.report.size, root))
+            where = (cell.period, cell.state, cell.instrument, cell.category, cell.answer.value)
+            writer.writerow((region, *where, count, *totals))
+        if not each.figures.cells:
+            writer.writerow((region, "", "", "", ANY_CATEGORY, "", 0, *totals))
     return text.getvalue()
+
+
+def _totals(each: RegionFigures) -> tuple[object, ...]:
+    figures = each.figures
+    return (
+        figures.accounts,
+        figures.emergencies,
+        figures.foreign,
+        figures.foreign_granted,
+        "" if figures.median_seconds is None else f"{figures.median_seconds:.3f}",
+        "; ".join(f"{code} {count}" for code, count in sorted(figures.reasons.items())),
+        each.report.size,
+        base64.b64encode(each.report.root).decode(),
+    )

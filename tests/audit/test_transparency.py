@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import csv
 import io
 import json
@@ -159,6 +160,26 @@ async def test_the_forms_agree_with_each_other_and_with_the_checkpoint() -> None
     names = ("period", "requesting_state", "instrument", "category", "outcome")
     counted = {tuple(count[name] for name in names): count["requests"] for count in told["counts"]}
     assert {tuple(row[name] for name in names): int(row["requests"]) for row in rows} == counted
+    for row in rows:
+        assert int(row["accounts"]) == told["accounts"]
+        assert int(row["emergencies"]) == told["emergencies"]
+        assert int(row["foreign_requests"]) == told["foreign"]["requests"]
+        assert int(row["foreign_granted"]) == told["foreign"]["granted"]
+        assert float(row["median_seconds"]) == told["median_seconds_to_answer"]
+        because = dict(reason.rsplit(" ", 1) for reason in row["refused_because"].split("; "))
+        assert {code: int(count) for code, count in because.items()} == told["refused_because"]
+
+
+async def test_a_table_of_nothing_still_names_its_checkpoint() -> None:
+    bucket = SuspiciousBucket()
+    async with await AuditLog.open(bucket, REGION, SIGNER) as log:
+        await log.append(STORY[0])
+    each = await region_figures(BackendSource(bucket), SIGNER.key, IRELAND)
+    (row,) = csv.DictReader(io.StringIO(as_csv([each])))
+    assert (row["region"], row["requests"], row["category"], row["median_seconds"]) == (
+        "eu-west-1", "0", "any", "",
+    )  # fmt: skip
+    assert (row["log_size"], row["log_root"]) == ("1", base64.b64encode(each.report.root).decode())
 
 
 def _bars(picture: str) -> list[float]:

@@ -40,7 +40,9 @@ async def test_what_was_asked_and_what_became_of_it_is_there_for_anybody(desk: G
 async def test_the_same_as_a_table_and_as_a_picture(desk: Gateway) -> None:
     table = await desk.ask("GET", f"{PATH}?format=csv", None)
     assert table.headers["Content-Type"].startswith("text/csv")
-    assert all(int(row["requests"]) > 0 for row in csv.DictReader(io.StringIO(table.body.decode())))
+    rows = list(csv.DictReader(io.StringIO(table.body.decode())))
+    assert {row["region"] for row in rows} == set(map(str, desk.office.chambers))
+    assert all((int(row["requests"]) > 0) == bool(row["outcome"]) for row in rows)
     picture = await desk.ask("GET", f"{PATH}?format=svg", None)
     assert picture.headers["Content-Type"].startswith("image/svg+xml")
     assert ET.fromstring(picture.body).tag == "{http://www.w3.org/2000/svg}svg"
