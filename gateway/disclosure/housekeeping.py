@@ -101,6 +101,8 @@ class Housekeeping:
                     await self._preserve(chamber, docket, filed, state)
                 case Disclosed() | DisclosureNotAvailable() if now >= state.package_expires:
                     ended.add(state.case.id)
+                case Disclosed() | DisclosureNotAvailable():
+                    await self._releases.look_after(chamber, state)
                 case Cancelled():
                     ended.add(state.case.id)  # what was prepared before it was called off
                 case _:

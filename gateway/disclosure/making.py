@@ -281,5 +281,14 @@ class Making:
         return f"{folder(self._disclosure, self.release)}/steps/{number:05}.json"
 
 
+async def is_left(documents: Documents, disclosure: DisclosureId) -> bool:
+    """Whether a making has left its papers behind: they are removed last. Raises StorageError."""
+    try:
+        await documents.get(_key(disclosure))
+    except NotFound:
+        return False
+    return True
+
+
 def _key(disclosure: DisclosureId) -> str:
     return f"{_home(disclosure)}/making.json"

@@ -9,9 +9,9 @@
 
 If we crash between two of them, or half way in one, the disclosure is AwaitingDisclosure. `resume` looks at
 it in each round, and once its maker is taken for dead goes on behind the last step that stands: under the
-same entry of the log, after the order was verified and decided again, and the approver's clearance asked for
-as it is by then. If we crash in 4, files that nothing names stay until the package expires. What was
-Disclosed is never made again, since the state that could make it is gone.
+same entry of the log, which tells of the resumption too; after the order was verified and decided again,
+and the approver's clearance asked for as it is by then. If we crash in 4, the next round removes what nothing
+names. What was Disclosed is never made again, since the state that could make it is gone.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from gateway.disclosure.docket import Docket, Filed
 from gateway.disclosure.filing import decision_digest
 from gateway.disclosure.lifecycle import AwaitingDisclosure, Disclosed, DisclosureId, DisclosureNotAvailable
 from gateway.disclosure.lifecycle import Entry as Place
-from gateway.disclosure.making import Making, Overtaken, folder, part_key
+from gateway.disclosure.making import Making, Overtaken, folder, is_left, part_key
 from gateway.disclosure.models import Manifest
 from gateway.disclosure.office import Chamber
 from gateway.disclosure.package import Built, Commission, build, terms_digest
@@ -45,6 +45,7 @@ from storage.disclosure_reader import DisclosureReader
 from storage.errors import AlreadyExists, Conflict, NotFound, StorageError
 from storage.operators import person
 
+Packaged = Disclosed | DisclosureNotAvailable
 _ENTRIES_AT_ONCE: Final = 256
 _log: Final = structlog.get_logger("situs.disclosure")
 
@@ -57,6 +58,7 @@ class Releases:
         self._desk: Final = desk
         self._tasks: Final[dict[DisclosureId, asyncio.Task[Filed]]] = {}
         self._tidying: Final[set[asyncio.Task[None]]] = set()
+        self._tidied: Final[set[DisclosureId]] = set()
 
     def start(self, chamber: Chamber, waiting: Filed, ready: Ready) -> asyncio.Task[Filed]:
         """Make the package of a disclosure that has just been approved, unless that is under way."""
@@ -109,6 +111,11 @@ class Releases:
         """Whether its package is being made in this process."""
         return disclosure in self._tasks
 
+    async def idle(self) -> None:
+        """Until nothing is being made here any more, and all of it tidied up; whatever came of it."""
+        while pending := (*self._tasks.values(), *self._tidying):
+            await asyncio.wait(pending)
+
     async def close(self) -> None:
         """Stop what is under way; the next process resumes it."""
         tasks: tuple[asyncio.Task[Any], ...] = (*self._tasks.values(), *self._tidying)
@@ -131,8 +138,7 @@ class Releases:
         findings: tuple[str, ...],
     ) -> None:
         entry = self._entry(chamber, state, Event.DISCLOSURE_CANCELLED, Result.REFUSE, findings=findings)
-        await chamber.log.append(entry)
-        self._desk.metrics.committed(entry)
+        await self._commit(chamber, entry)
         try:
             await docket.move(filed, state.cancel(reason, self._desk.office.clock()))
         except Conflict:
@@ -161,7 +167,8 @@ class Releases:
         except Overtaken:
             _log.info("another process makes the package now", disclosure=str(state.case.id))
             return await self._desk.dockets[chamber.region.code].get(state.case.id)
-        self._tidy_up(chamber, filed)
+        if isinstance(filed.disclosure, Packaged):
+            self._tidy_up(chamber, filed.disclosure)
         return filed
 
     async def _recorded(
@@ -172,6 +179,9 @@ class Releases:
             chamber, state, Event.DISCLOSURE_RELEASED, Result.PERMIT, ready.approved.permit.categories
         )
         standing = making.release
+        if not making.is_fresh:
+            # Committed before the log is searched, it stands behind whatever this process had left to commit.
+            await self._commit(chamber, self._entry(chamber, state, Event.DISCLOSURE_RESUMED, Result.PERMIT))
         if standing is None and not making.is_fresh:
             # Its maker may have died between the commit and saying where it stands.
             standing = await _find(chamber.log, making.since, Event.DISCLOSURE_RELEASED, state.case.id)
@@ -242,8 +252,7 @@ class Releases:
             entry = self._entry(
                 chamber, state, Event.DISCLOSURE_COMPLETED, outcome, commission.categories, subject=digest
             )
-            await chamber.log.append(entry)
-            self._desk.metrics.committed(entry)
+            await self._commit(chamber, entry)
         end = state.disclose if built.found else state.find_nothing
         release = Place(chamber.region.code, commission.release)
         ended = end(release, digest, self._desk.office.clock(), expires)
@@ -253,14 +262,22 @@ class Releases:
         except Conflict:  # called off meanwhile, or answered for; what is still to be done, a round does
             return await docket.get(state.case.id)
 
-    def _tidy_up(self, chamber: Chamber, filed: Filed) -> None:
-        """Remove what the making left and the manifest does not name. The approver does not wait for it."""
-        if isinstance(filed.disclosure, Disclosed | DisclosureNotAvailable):
-            task = asyncio.create_task(self._tidy(chamber, filed.disclosure))
-            self._tidying.add(task)
-            task.add_done_callback(self._tidying.discard)
+    async def look_after(self, chamber: Chamber, packaged: Packaged) -> None:
+        """Tidy up a package whose maker died before that. Asks once for each package. Raises StorageError."""
+        disclosure = packaged.case.id
+        if disclosure not in self._tasks and disclosure not in self._tidied:
+            if await is_left(chamber.vault, disclosure):
+                self._tidy_up(chamber, packaged)
+            self._tidied.add(disclosure)
 
-    async def _tidy(self, chamber: Chamber, packaged: Disclosed | DisclosureNotAvailable) -> None:
+    def _tidy_up(self, chamber: Chamber, packaged: Packaged) -> None:
+        """Remove what the making left and the manifest does not name. The approver does not wait for it."""
+        self._tidied.add(packaged.case.id)
+        task = asyncio.create_task(self._tidy(chamber, packaged))
+        self._tidying.add(task)
+        task.add_done_callback(self._tidying.discard)
+
+    async def _tidy(self, chamber: Chamber, packaged: Packaged) -> None:
         disclosure, release = packaged.case.id, packaged.release.index
         manifest = f"{folder(disclosure, release)}/manifest.json"
         try:
@@ -270,6 +287,10 @@ class Releases:
             await discard_from_package(versions, str(disclosure), named | {manifest})
         except StorageError as error:  # what is left goes with the package when it expires
             _log.warning("package not tidied up", disclosure=str(disclosure), reason=str(error))
+
+    async def _commit(self, chamber: Chamber, entry: Entry) -> None:
+        await chamber.log.append(entry)
+        self._desk.metrics.committed(entry)
 
     def _entry(
         self,

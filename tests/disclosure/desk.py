@@ -37,7 +37,7 @@ from storage.audit.entry import Entry
 from storage.audit.log import AuditLog
 from storage.audit.note import Signer
 from storage.audit.pseudonym import Pseudonyms
-from storage.identity import MessageId
+from storage.identity import Clock, MessageId
 from storage.mailbox import append
 from storage.operators import OperatorRecord, OperatorRegister, Token
 from storage.vault import Vault
@@ -275,6 +275,37 @@ def warrant(**changes: Any) -> str:
     return pki.judge("US").sign(usual | changes)
 
 
+async def open_office(
+    stack: contextlib.AsyncExitStack,
+    placed: World,
+    served: Sequence[Region],
+    clock: Clock,
+    terms: Terms | None,
+    trust: Callable[[], Trust],
+    deadline: float,
+) -> Office:
+    """An office seated in the first of the regions, as any process of the deployment would open it."""
+    chambers: dict[RegionCode, Chamber] = {}
+    for region in served:
+        store = placed.store(region)
+        signer = Signer(f"{region.code}.test/situs", region.code.value.ljust(32).encode())
+        log = await stack.enter_async_context(
+            await AuditLog.open(store.audit, region.code, signer, deadline=deadline)
+        )
+        chambers[region.code] = Chamber(store, Vault(store), log, Pseudonyms(b"p" * 32))
+    return Office(
+        chambers=chambers,
+        directory=placed.directory,
+        lawbook=lawbook(),
+        trust=trust,
+        provider_entities=frozenset({Jurisdiction("IE"), Jurisdiction("US")}),
+        seat=served[0].code,
+        clock=clock,
+        gateways={GERMANY.code: "https://de.gateway.test"},
+        terms=terms or Terms(),
+    )
+
+
 @contextlib.asynccontextmanager
 async def gateway(
     settle: Settle,
@@ -298,25 +329,7 @@ async def gateway(
         await placed.directory.create(AOIFE, IRELAND.code, display_name="Aoife Byrne")
         if GERMANY in regions:
             await placed.directory.create(BORIS, GERMANY.code)
-        chambers: dict[RegionCode, Chamber] = {}
-        for region in served:
-            store = placed.store(region)
-            signer = Signer(f"{region.code}.test/situs", region.code.value.ljust(32).encode())
-            log = await stack.enter_async_context(
-                await AuditLog.open(store.audit, region.code, signer, deadline=deadline)
-            )
-            chambers[region.code] = Chamber(store, Vault(store), log, Pseudonyms(b"p" * 32))
-        office = Office(
-            chambers=chambers,
-            directory=placed.directory,
-            lawbook=lawbook(),
-            trust=trust or usual_trust,
-            provider_entities=frozenset({Jurisdiction("IE"), Jurisdiction("US")}),
-            seat=served[0].code,
-            clock=clock,
-            gateways={GERMANY.code: "https://de.gateway.test"},
-            terms=terms or Terms(),
-        )
+        office = await open_office(stack, placed, served, clock, terms, trust or usual_trust, deadline)
         client = await stack.enter_async_context(TestClient(TestServer(make_app(office), host="127.0.0.1")))
         built = Gateway(placed, office, clock, client)
         await built.employ("ina", [Role.INTAKE], served)
