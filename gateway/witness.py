@@ -24,7 +24,9 @@ def make_witness_app(witness: Witness) -> web.Application:
         try:
             signature = await witness.add_checkpoint(await request.read())
         except OutOfDate as error:
-            return web.Response(status=409, text=f"{error.size}\n", content_type="text/x.tlog.size")
+            # tlog-witness names this type and no parameter of it: a client may compare it to the letter.
+            kind = {"Content-Type": "text/x.tlog.size"}
+            return web.Response(status=409, body=f"{error.size}\n".encode(), headers=kind)
         except WitnessRefusal as error:
             _log.info("not cosigned", status=error.status, reason=error.reason)
             return web.Response(status=error.status, text=f"{error.reason}\n")

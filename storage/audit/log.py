@@ -14,7 +14,7 @@ from storage.audit.note import NoteError, Signer, VerifierKey, open_checkpoint
 from storage.audit.publisher import Cosign, Publisher
 from storage.audit.reader import BackendTiles, TreeReader
 from storage.audit.sequencer import LogUnavailable, Sequencer
-from storage.audit.view import NoSuchEntry, Proof, prove_under
+from storage.audit.view import NoSuchEntry, Proof, decoded, prove_under
 from storage.errors import Corrupt, NotFound, StorageError
 
 __all__ = ["AuditLog", "Committed", "LogUnavailable", "NoSuchEntry", "Proof"]
@@ -135,13 +135,13 @@ class AuditLog:
     async def read(self, index: int) -> Entry:
         """One entry. Raises NoSuchEntry."""
         tree = await self._tree(index)
-        return Entry.decode((await tree.entries(index, 1))[0])
+        return decoded(index, await tree.entries(index, 1))[0]
 
     async def entries(self, start: int, count: int) -> list[Entry]:
         """Entries [start, start + count), fewer at the log's end."""
         size = await self.size()
         tree = TreeReader(self._tiles, size)
-        return [Entry.decode(data) for data in await tree.entries(start, count)]
+        return decoded(start, await tree.entries(start, count))
 
     async def prove(self, index: int) -> Proof:
         """The entry with its inclusion proof, under the published checkpoint where that covers it.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self, final
 
-from storage.audit.entry import Entry
+from storage.audit.entry import Entry, EntryError
 from storage.audit.merkle import ProofError, leaf_hash, verify_inclusion
-from storage.audit.note import Checkpoint, NoteError, VerifierKey, open_checkpoint
+from storage.audit.note import Checkpoint, NoteError, VerifierKey, open_checkpoint, parse_decimal
 from storage.audit.reader import Tiles, TreeReader
 from storage.audit.source import Source, SourceTiles
 from storage.errors import Corrupt, NotFound, StorageError
@@ -53,9 +54,9 @@ class Proof:
             raise ProofError("a proof has the lines 'extra' (the entry) and 'index'")
         try:
             entry, *path = (base64.b64decode(line, validate=True) for line in (lines[0][6:], *lines[2:]))
-            return cls(int(lines[1][6:]), entry, tuple(path), checkpoint.encode())
+            return cls(parse_decimal(lines[1][6:]), entry, tuple(path), checkpoint.encode())
         except ValueError:
-            raise ProofError("a proof is base64, one hash a line") from None
+            raise ProofError("a proof is an index in decimal, and base64, one hash a line") from None
 
     def to_json(self) -> dict[str, Any]:
         """The same for a program: hashes and the entry's exact bytes in base64."""
@@ -99,7 +100,7 @@ class LogView:
         """Entries [start, start + count), fewer at the log's end. Not proven: see `prove`, `verify`."""
         checkpoint, _ = await self.head()
         tree = TreeReader(self._tiles, checkpoint.size)
-        return [Entry.decode(data) for data in await tree.entries(start, count)]
+        return decoded(start, await tree.entries(start, count))
 
     async def prove(self, index: int) -> Proof:
         """Raises NoSuchEntry, and Corrupt where the log cannot prove what it holds."""
@@ -115,6 +116,17 @@ class LogView:
         except ProofError as error:
             raise Corrupt(f"entry {index}", str(error)) from None
         return proof
+
+
+def decoded(start: int, entries: Sequence[bytes]) -> list[Entry]:
+    """The entries from index `start` on. Raises Corrupt naming the first that is none."""
+    found: list[Entry] = []
+    for data in entries:
+        try:
+            found.append(Entry.decode(data))
+        except EntryError as error:
+            raise Corrupt(f"entry {start + len(found)}", str(error)) from None
+    return found
 
 
 def _b64(data: bytes) -> str:

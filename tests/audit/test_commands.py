@@ -121,9 +121,18 @@ def test_a_proof_is_checked_offline_and_shows_its_entry(served: Path) -> None:
     path = served / "entry.tlog-proof"
     done = _situs("check", path, "--key", KEY)
     assert (done.exit_code, json.loads(done.stdout)["id"]) == (0, entry(7).id)
-    path.write_text(path.read_text().replace("index 7", "index 8"))
-    done = _situs("check", path, "--key", KEY)
-    assert (done.exit_code, done.stdout) == (1, "")
+    whole = path.read_text()
+    for index in (
+        "index 8",
+        "index 07",
+        "index +7",
+        "index 7_",
+        "index \N{ARABIC-INDIC DIGIT SEVEN}",
+        "index -1",
+    ):
+        path.write_text(whole.replace("index 7", index), "utf-8")
+        done = _situs("check", path, "--key", KEY)
+        assert (done.exit_code, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from storage.audit.report import FaultCode, Report
 from storage.audit.source import BackendSource, DirectorySource, Source
 from storage.audit.tiles import TileName, join_entries, split_entries
 from storage.audit.verify import Demands, verify
-from storage.errors import NotFound
+from storage.audit.view import LogView
+from storage.errors import Corrupt, NotFound
 from tests.audit.logs import NOW, REGION, SIGNER, entry, mth
 from tests.audit.suspicious import SuspiciousBucket
 
@@ -425,3 +426,20 @@ async def test_a_size_that_no_log_has_is_refused_in_bounded_time(genuine: Object
     assert any(
         fault.code is FaultCode.ROOT and "nothing more was read" in fault.detail for fault in report.faults
     )
+
+
+async def test_reading_past_something_that_is_no_entry_names_it(genuine: Objects) -> None:
+    """A log with a changed entry is read by `audit list` as well, before anybody verifies it."""
+    key, entries = _bundle(genuine, 1)
+    entries[44] = b'{"v":1}'
+    bucket = SuspiciousBucket()
+    bucket.versions = {path: [body] for path, body in genuine.items()}
+    async with await AuditLog.open(bucket, REGION, SIGNER) as log:
+        bucket.versions[key] = [join_entries(entries)]
+        with pytest.raises(Corrupt, match="entry 300"):
+            await LogView(BackendSource(bucket), SIGNER.key).entries(290, 20)
+        with pytest.raises(Corrupt, match="entry 300"):
+            await log.entries(290, 20)
+        with pytest.raises(Corrupt, match="entry 300"):
+            await log.read(300)
+        assert (await log.read(299)).id == entry(299).id

@@ -128,6 +128,20 @@ async def test_what_a_witness_refuses_leaves_its_memory_as_it_was(
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+async def test_the_size_it_stands_at_is_told_to_the_letter_of_the_protocol(tmp_path: Path) -> None:
+    """c2sp.org/tlog-witness: text/x.tlog.size, without a parameter, and the size in decimal on a line."""
+    bucket, notes = await _grown(3, 5)
+    await _witness(tmp_path).add_checkpoint(await _submission(bucket, 0, notes[0]))
+    body = await _submission(bucket, 0, notes[1])
+    async with (
+        serving_witness(_witness(tmp_path), "127.0.0.1", 0) as url,
+        aiohttp.ClientSession() as http,
+        http.post(f"{url}/add-checkpoint", data=body) as response,
+    ):
+        assert (response.status, await response.read()) == (409, b"3\n")
+        assert response.headers["Content-Type"] == "text/x.tlog.size"
+
+
 async def test_two_requests_at_once_cannot_both_start_from_the_same_checkpoint(tmp_path: Path) -> None:
     bucket, notes = await _grown(3, 5, 7)
     witness = _witness(tmp_path)
