@@ -6,7 +6,7 @@ of every object of every region lies under an account whose home that region is,
 from it; what is under hold is neither closed nor moved; in the end every acknowledged message is there
 exactly once, opens, and is locked if it is held, and what was never acknowledged is nowhere but at home.
 
-SITUS_FENCE_EXAMPLES=200 runs it for long.
+SITUS_FENCE_EXAMPLES=200 runs it for long; without, it runs the same few examples everywhere.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from tests.storage.fence_deeds import Deeds, Mailbox, told
 from tests.storage.grounds import DIRECTORY_KEY, opened
 
 REGIONS: Final = (IRELAND, GERMANY)
-EXAMPLES: Final = int(os.environ.get("SITUS_FENCE_EXAMPLES", "6"))
+EXAMPLES: Final = int(os.environ.get("SITUS_FENCE_EXAMPLES", "0"))
 STEPS: Final = 14
 _T = TypeVar("_T")
 
@@ -317,6 +317,7 @@ async def is_locked(home: RegionStore, key: str) -> bool:
     return await asyncio.to_thread(ask)
 
 
+@pytest.mark.timeout(600 if EXAMPLES == 0 else 100_000)
 def test_no_object_is_ever_found_outside_its_home(
     engines: Engines, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -328,11 +329,13 @@ def test_no_object_is_ever_found_outside_its_home(
     run_state_machine_as_test(
         type("FenceHere", (Fence,), {"settle": staticmethod(settle)}),
         settings=settings(
-            max_examples=EXAMPLES,
+            max_examples=EXAMPLES or 6,
             stateful_step_count=STEPS,
             deadline=None,
+            derandomize=EXAMPLES == 0,
+            database=None,
             # No shrinking: it would run a failure, which takes seconds, hundreds of times.
-            phases=(Phase.explicit, Phase.reuse, Phase.generate),
+            phases=(Phase.explicit, Phase.generate),
             suppress_health_check=[HealthCheck.too_slow],
         ),
     )
