@@ -23,6 +23,9 @@ from storage.identity import MessageId
 
 _VERSION: Final = 1
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
+_EARLIEST: Final = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
+_LATEST: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
 
 
 @final
@@ -245,13 +248,15 @@ def read_headers(key: str, body: bytes, edition: int) -> dict[int, Heading]:
 
 
 def milliseconds(when: datetime) -> int:
-    return (when - _EPOCH) // timedelta(milliseconds=1)
+    """Since 1970, and never such that `moment` could not read it: the first day of the calendar began
+    sooner in some zones than in UTC, its last one ends later."""
+    return max(_EARLIEST, min((when - _EPOCH) // _MILLISECOND, _LATEST))
 
 
 def moment(since_1970: int) -> datetime:
     """UTC, from milliseconds. Raises ValueError for what no date can hold."""
     try:
-        return _EPOCH + timedelta(milliseconds=since_1970)
+        return _EPOCH + since_1970 * _MILLISECOND
     except OverflowError:
         raise ValueError("a time in milliseconds is expected") from None
 

@@ -14,7 +14,16 @@ from datetime import datetime
 from typing import Final, final
 
 from storage.errors import Corrupt
-from storage.folder_documents import Batch, Changed, Head, Segment, write_entries, write_headers
+from storage.folder_documents import (
+    Batch,
+    Changed,
+    Head,
+    Segment,
+    milliseconds,
+    moment,
+    write_entries,
+    write_headers,
+)
 from storage.folder_shelf import Shelf
 from storage.folder_types import Entry
 from storage.folder_uids import UidSet
@@ -86,7 +95,15 @@ class Draft:
         first = self.head.uid_next
         modseq = self._next_modseq()
         entries = tuple(
-            Entry(first + n, one.message, one.flags, one.size, one.internal_date, modseq)
+            # The date as whoever reads the head will have it.
+            Entry(
+                first + n,
+                one.message,
+                one.flags,
+                one.size,
+                moment(milliseconds(one.internal_date)),
+                modseq,
+            )
             for n, one in enumerate(arrivals)
         )
         batch = await self._put_batch({first + n: one.header for n, one in enumerate(arrivals)})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
@@ -131,6 +131,29 @@ async def test_append_and_its_date(it: Ward) -> None:
     assert entry.message.received_at == it.now
     assert (await inbox_of(it))[1].count == 0
     assert (await folder.refresh()).count == 1
+
+
+EDGES = (
+    datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14))),
+    datetime(9999, 12, 31, 23, 59, 59, tzinfo=timezone(timedelta(hours=-12))),
+)
+
+
+async def test_a_date_that_utc_cannot_hold_does_not_close_the_folder(it: Ward) -> None:
+    """By an APPEND, and by what an import has noted beside the message."""
+    folder = await (await signed_in(it)).folder(INBOX)
+    for date in EDGES:
+        await folder.append(MAIL, internal_date=date)
+        found = Found(f"cur/{date.year}", MAIL, NOW, flags=Flags(INBOX, frozenset(), date))
+        assert await import_message(it.store, it.located, str(AOIFE), found)
+    await announce(it.store, it.located, it.now)
+    it.now += timedelta(hours=1)
+    view = await folder.refresh()
+    assert view.count == 4
+    shown = [entry.internal_date.astimezone(UTC).year for entry in await folder.entries(view, view.uids)]
+    again, view = await inbox_of(it)
+    read = [entry.internal_date.astimezone(UTC).year for entry in await again.entries(view, view.uids)]
+    assert sorted(shown) == sorted(read) == [1, 1, 9999, 9999]
 
 
 async def test_a_header_that_is_too_long_for_the_index_is_read_from_its_message(it: Ward) -> None:
