@@ -11,7 +11,7 @@ import re
 from typing import Final, final
 
 from gateway.imap import replies as say
-from gateway.imap.replies import Refused, Status
+from gateway.imap.replies import Ended, Refused, Status
 from gateway.imap.scanner import LITERAL_MARK, RawCommand
 from gateway.ingress.limits import Limits
 from gateway.ingress.memory import Memory, MemoryFull, Receiving
@@ -22,6 +22,7 @@ COMMAND_LINE: Final = 65_536
 _LITERAL: Final = re.compile(rb"\{([0-9]{1,19})(\+?)\}\Z")
 _QUOTED: Final = re.compile(rb'"(?:[^\\"]|\\.)*"')
 _APPEND: Final = re.compile(rb"[^ ]+ APPEND ", re.IGNORECASE)
+_TIMES_TOO_LONG: Final = 4
 _CONTINUE: Final = b"+ go on\r\n"
 
 
@@ -46,8 +47,8 @@ class CommandReader:
     async def read(self, seconds: float) -> RawCommand:
         """The next command, waiting `seconds` at most for it to begin.
 
-        Its literals are charged to the memory bound until `release`. Raises Garbled, TaggedRefusal, and
-        what `Wire.more` raises.
+        Its literals are charged to the memory bound until `release`. Raises Garbled, TaggedRefusal, Ended
+        for what is not even taken off the wire, and what `Wire.more` raises.
         """
         parts: list[bytes] = []
         literals: list[bytes] = []
@@ -71,6 +72,8 @@ class CommandReader:
             if waits:
                 self._wire.write(_CONTINUE)
             if refusal is not None:
+                if size > self._longest_discarded:
+                    raise Ended(say.ENDLESS)
                 await self._discard(size)
             else:
                 literals.append(await self._literal(size))
@@ -88,6 +91,11 @@ class CommandReader:
     def release(self) -> None:
         """The literals of the last command are not needed any more."""
         self._receiving.release()
+
+    @property
+    def _longest_discarded(self) -> int:
+        """A client that sends without asking is told NO where it may have meant it."""
+        return _TIMES_TOO_LONG * self._limits.message_size if self.signed_in else COMMAND_LINE
 
     def _refusal(self, beginning: bytes, size: int, left: int, held: int) -> Status | None:
         if self.signed_in and _APPEND.match(beginning):

@@ -103,6 +103,7 @@ TOO_MANY_ERRORS: Final = bye("too many errors in one session")
 TOO_MANY_COMMANDS: Final = bye("too many commands before signing in")
 # RFC 3501 6.2.1 with RFC 9051 11.1: what was sent in the clear is not read as if it came under TLS.
 DATA_BEFORE_TLS: Final = bye("STARTTLS must be the last command in the clear (RFC 3501 6.2.1)")
+ENDLESS: Final = bye("a literal is longer than anything that is taken here (RFC 7888 4)", "TOOBIG")
 NO_LONGER: Final = bye("the account is not open here any more, sign in again", "UNAVAILABLE")
 
 # The command.

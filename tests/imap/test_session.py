@@ -132,6 +132,28 @@ async def test_a_literal_that_is_too_long_is_never_asked_for(house: House) -> No
     )
 
 
+@pytest.mark.parametrize("size", [2**31, 10**19 - 1], ids=["2 GB", "19 digits"])
+@pytest.mark.parametrize("signed_in", [False, True], ids=["stranger", "owner"])
+async def test_a_literal_that_would_never_end_ends_the_session(
+    house: House, size: int, signed_in: bool
+) -> None:
+    """RFC 7888 4: nobody has to take off the wire what was announced and cannot be wanted. One that waits to
+    be asked for costs nothing, and the session goes on."""
+    client = await (house.resident() if signed_in else house.client())
+    verb = "APPEND INBOX" if signed_in else "LOGIN"
+    if not signed_in:
+        await client.play("S: * OK ...")
+    await client.play(
+        f"""
+        C: a1 {verb} {{{size}}}
+        S: a1 ... [TOOBIG] ...
+        C: a2 {verb} {{{size}+}}
+        S: * BYE [TOOBIG] a literal is longer than anything that is taken here (RFC 7888 4)
+        -- closed
+        """
+    )
+
+
 async def test_a_line_without_an_end_is_one_error(house: House) -> None:
     client = await house.client()
     await client.play("S: ...")
