@@ -24,6 +24,7 @@ class Refused(Exception):
 
 
 _VERB: Final = re.compile(r"[A-Za-z]{4,8}\Z")
+_HTTP: Final = re.compile(rb"(?:GET|HEAD|POST|PUT|PATCH|DELETE|CONNECT|OPTIONS|TRACE|PRI) ", re.IGNORECASE)
 _FROM: Final = re.compile(r"FROM: *", re.IGNORECASE)
 _TO: Final = re.compile(r"TO: *", re.IGNORECASE)
 _DOMAIN: Final = r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?"
@@ -80,6 +81,11 @@ def split(line: bytes) -> tuple[str, str]:
     if not _VERB.match(verb):
         raise Refused(UNKNOWN_COMMAND)
     return verb.upper(), argument.strip(" ")
+
+
+def is_http(line: bytes) -> bool:
+    """Whether an unknown command begins an HTTP request: what follows may be made to look like commands."""
+    return _HTTP.match(line) is not None
 
 
 def hello(argument: str) -> str:

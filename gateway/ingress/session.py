@@ -136,6 +136,8 @@ class Session:
             except BadLine:
                 visit.reply(say.BAD_LINE)
             except Refused as refused:
+                if refused.reply is say.UNKNOWN_COMMAND and commands.is_http(line):
+                    raise Ended(say.NO_WEB_SERVER) from None
                 visit.reply(refused.reply)
             if visit.record.errors > visit.limits.errors:
                 raise Ended(say.TOO_MANY_ERRORS)

@@ -33,13 +33,31 @@ pytestmark = pytest.mark.asyncio(loop_factories=["uvloop"])
 
 HOMES = {"aoife@example.ie": IRELAND, "bernd@example.de": GERMANY, "carol@example.com": VIRGINIA}
 MAILS = 1_000
-LIMITS = replace(Limits(), connections_per_address=500, connections_per_minute=100_000)
+# What is slow on a busy machine is not what is down: only the region that is cut off may be put off.
+LIMITS = Limits(
+    connections_per_address=500,
+    connections_per_minute=100_000,
+    lookup_timeout=60.0,
+    store_timeout=60.0,
+    stop_timeout=90.0,
+)
+PATIENT = 30.0  # seconds, a region's deadline
 
 
 @pytest.fixture(autouse=True)
 def as_root() -> None:
     if os.geteuid() != 0:
         leave_out("Postfix starts only as root, and this test is run by somebody else")
+
+
+def refused_by(port: int, recipient: str) -> int | None:
+    """What Postfix says at RCPT once it has asked Situs; None where it takes the recipient."""
+    with smtplib.SMTP("127.0.0.1", port, timeout=60) as client:
+        client.ehlo()
+        client.mail("sender@client.example")
+        while (code := client.rcpt(recipient)[0]) == 450:
+            pass  # it has waited nine seconds for its own probe, and tells us to come again
+    return None if code == 250 else code
 
 
 def send_to_all(port: int, first: int, count: int) -> None:
@@ -76,10 +94,13 @@ class Store:
         }
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 async def test_a_thousand_mails_to_three_regions_with_one_of_them_down_for_a_while(settle: Settle) -> None:
     """All arrive exactly once, and the queue is empty. In between Situs is started anew."""
-    settings = [settle(EngineKind.MOTO, region) for region in (IRELAND, GERMANY, VIRGINIA)]
+    settings = [
+        replace(settle(EngineKind.MOTO, region), deadline_seconds=PATIENT)
+        for region in (IRELAND, GERMANY, VIRGINIA)
+    ]
     for each in settings:
         await provisioned(each)
     async with AsyncExitStack() as stack:
@@ -91,18 +112,20 @@ async def test_a_thousand_mails_to_three_regions_with_one_of_them_down_for_a_whi
             port = store.door.port
             postfix = Postfix(f"situs:inet:127.0.0.1:{port}", situs_destination_concurrency_limit="100")
             await stack.enter_async_context(postfix)
+            for address in HOMES:
+                assert await asyncio.to_thread(refused_by, postfix.port, address) is None
             proxy.fail(Fault.RESET, when=lambda request: request.method == "PUT", times=1_000_000_000)
             tenth = MAILS // 10
             await asyncio.gather(
                 *(asyncio.to_thread(send_to_all, postfix.port, n * tenth, tenth) for n in range(10))
             )
-            await postfix.settled(waiting=MAILS, seconds=200)
+            await postfix.settled(waiting=MAILS, seconds=400)
             assert await store.in_buckets() == {IRELAND: MAILS, GERMANY: MAILS, VIRGINIA: 0}
             deferred = re.findall(r"to=<([^>]*)>.* status=deferred", "\n".join(postfix.log()))
             assert set(deferred) == {"carol@example.com"}
         async with Store.open(settings, port) as store:
             await postfix.flush()
-            await postfix.settled(waiting=0, seconds=200)
+            await postfix.settled(waiting=0, seconds=400)
             assert await store.in_buckets() == {IRELAND: MAILS, GERMANY: MAILS, VIRGINIA: MAILS}
         assert "status=bounced" not in "\n".join(postfix.log())
 
@@ -114,16 +137,11 @@ async def test_postfix_learns_from_situs_who_is_here() -> None:
         door = await serve_lmtp(ListenerSettings(), Reception(post, "store.example.ie", LIMITS))
         stack.push_async_callback(door.close)
         postfix = await stack.enter_async_context(Postfix(f"situs:inet:127.0.0.1:{door.port}"))
-
-        def send(recipient: str) -> int:
-            with smtplib.SMTP("127.0.0.1", postfix.port, timeout=60) as client:
-                client.ehlo()
-                client.mail("sender@client.example")
-                return client.rcpt(recipient)[0]
-
-        assert await asyncio.to_thread(send, "aoife@example.ie") == 250
-        assert await asyncio.to_thread(send, "nobody@example.ie") == 550
-        assert await asyncio.to_thread(send, "somebody@elsewhere.example") == 554
+        said = {
+            recipient: await asyncio.to_thread(refused_by, postfix.port, recipient)
+            for recipient in ("aoife@example.ie", "nobody@example.ie", "somebody@elsewhere.example")
+        }
+    assert said == {"aoife@example.ie": None, "nobody@example.ie": 550, "somebody@elsewhere.example": 554}
 
 
 @pytest.fixture
@@ -141,7 +159,7 @@ async def run(command: str, *arguments: str) -> tuple[int, str]:
     process = await asyncio.create_subprocess_exec(
         require(command), *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         output, _ = await process.communicate()
     assert process.returncode is not None
     return process.returncode, output.decode()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from storage.errors import AccountClosed, AccountSuspended, Unavailable
 from tests.ingress.conftest import House, OpenDoor
 from tests.ingress.posts import GERMANY, IRELAND, STATES, without_trace
@@ -218,6 +220,28 @@ async def test_the_small_commands(smtp: House) -> None:
             S: 221 *
             -- closed
         """)
+
+
+@pytest.mark.parametrize(
+    "line", ["POST / HTTP/1.1", "GET / HTTP/1.1", "CONNECT mx:25 HTTP/1.1", "put /x HTTP/1.0"]
+)
+async def test_what_a_web_client_was_made_to_send_is_no_mail(smtp: House, line: str) -> None:
+    """A page elsewhere can have a browser inside the site POST a body that reads as SMTP."""
+    async with await smtp.peer() as peer:
+        await peer.play(f"""
+            S: 220 *
+            C: {line}
+            C: Host: mx.example.ie
+            C:
+            C: HELO inside.example
+            C: MAIL FROM:<>
+            C: RCPT TO:<aoife@example.ie>
+            C: DATA
+            C: .
+            S: 421 4.7.0 this is no web server
+            -- closed
+        """)
+    assert not smtp.post.copies
 
 
 async def test_paths_as_the_grammar_has_them(smtp: House) -> None:
