@@ -19,6 +19,8 @@ from storage.objects import Blob
 from storage.operators import OperatorRegister
 from tests.console.eyes import SAME, base, looking, signed_in
 from tests.disclosure.desk import IRELAND, Answer, Gateway, order
+from tests.disclosure.test_validation import emergency, validated
+from tests.policy import pki
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -258,3 +260,31 @@ async def test_no_other_site_frames_a_page(chromium: Browser, desk: Gateway) -> 
         assert any("frame-ancestors" in said or "X-Frame-Options" in said for said in refused), refused
     finally:
         await context.close()
+
+
+async def test_a_validation_that_nobody_stands_behind_is_refused_without_a_word_of_law(desk: Gateway) -> None:
+    """The law is not asked about an order whose signatures do not hold: no page may say that it was."""
+    order_ = emergency()
+    asked = (await desk.present(order_, requested=["subscriber"])).json["id"]
+    session = await signed_in(desk, "ina")
+    stranger = pki.realm("DE").signer("DE somebody")
+    fields = {"order": validated(order_, stranger), "csrf": await _csrf(desk, session)}
+    answer = await _post(desk, f"/console/disclosures/{asked}/validate", session | SAME, **fields)
+    shown = answer.body.decode()
+    assert answer.status == 403
+    assert "not met" in shown
+    for claim in ("Conflict of laws", "What would open the mailbox", "The lawbook knows none"):
+        assert claim not in shown
+
+
+@pytest.mark.parametrize("verb", ["answer", "validate"])
+async def test_who_is_not_of_the_intake_records_nothing_whatever_the_page_shows(
+    desk: Gateway, verb: str
+) -> None:
+    asked = (await desk.present(emergency(), requested=["subscriber"])).json["id"]
+    session = await signed_in(desk, "art")
+    fields = {"enforcing_authority": "cleared"} if verb == "answer" else {"order": "{}"}
+    path = f"/console/disclosures/{asked}/{verb}"
+    answer = await _post(desk, path, session | SAME, csrf=await _csrf(desk, session), **fields)
+    assert answer.status == 403
+    assert (await desk.log())[-1].event is Event.ATTEMPT_NOT_CLEARED
