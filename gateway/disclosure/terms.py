@@ -15,15 +15,16 @@ class Terms:
     """How the gateway works, where the law leaves it open. Raises ValueError for less than is safe.
 
     `body_limit` in octets; `body_time` for a whole request body; `part_size`: octets of plaintext
-    in a part, 64 MiB at most; `package_lifetime`: how long a package can be fetched;
-    `approval_wait`: how long an approval's answer may wait for the package to be made;
-    `attempts_a_minute`: requests of one operator; `strangers_a_minute`: of one peer without a
-    valid token; `nearly_due`: when a deadline begins to be called near.
+    that a part is filled up to (a larger message has a part of its own, up to 64 MiB);
+    `package_lifetime`: how long a package can be fetched; `approval_wait`: how long an approval's
+    answer may wait for the package to be made; `attempts_a_minute`: requests of one operator;
+    `strangers_a_minute`: of one peer without a valid token; `nearly_due`: when a deadline begins to
+    be called near.
     """
 
     body_limit: int = MEBIBYTE
     body_time: timedelta = timedelta(seconds=20)
-    part_size: int = 32 * MEBIBYTE
+    part_size: int = 16 * MEBIBYTE
     package_lifetime: timedelta = timedelta(days=14)
     approval_wait: timedelta = timedelta(seconds=25)
     attempts_a_minute: int = 600

@@ -2,7 +2,9 @@
 
 The 201 comes after a record, a claim, an audit commit and a document have been written: its median stands
 beside that of one bare conditional put to the same engine. A package is read, opened, zipped, encrypted and
-put back: its rate stands beside that of bare concurrent GETs of the same sealed objects.
+put back: its rate stands beside that of bare concurrent GETs of the same sealed objects, before it and after.
+CPU time for each megabyte of mail says more than the rate on a machine that others use: ours, and that of the
+engine, which also writes the package (some 10 ms for each megabyte: for large messages that is most of it).
 
 Targets (issue 7, lines 5 and 10): packages at no less than 50% of the bare rate, and less than 300 MB of
 memory for a load that is one fiftieth of 100,000 messages of 50 KB, in parts as large as in service.
@@ -18,24 +20,29 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from statistics import median
 from typing import Final
 
 from gateway.demo.engines import Credentials, start_seaweedfs
 from gateway.disclosure.terms import Terms
+from gateway.garbage import look_less_often
+from policy.order import Timespan
 from storage.directory import Directory
+from storage.identity import KeyRange
 from storage.objects import Bucket
 from storage.provision import provision
 from storage.region import Ground, RegionSettings
+from tests.bench.process_time import cpu_seconds
 from tests.disclosure.desk import AOIFE, IRELAND, NOW, Gateway, gateway, order
 from tests.engines import DEPLOYMENT, settings_on
 from tests.storage.grounds import DIRECTORY_KEY, World
 
 ORDERS: Final = 100
-MESSAGES: Final = 2_000
-OCTETS: Final = 50_000
+# Messages and octets of each: the load of the target comes first, since memory is measured by its peak.
+LOADS: Final = ((2_000, 50_000), (2_000, 5_000), (60, 1_000_000))
 IN_FLIGHT: Final = 16
 TARGET: Final = 0.50
 MEMORY: Final = 300  # MB
@@ -46,12 +53,12 @@ def run() -> None:
     with tempfile.TemporaryDirectory() as folder:
         running = start_seaweedfs(Credentials.fresh(), Path(folder) / "state")
         try:
-            asyncio.run(_measure(settings_on(running.engine, IRELAND, Path(folder))))
+            asyncio.run(_measure(settings_on(running.engine, IRELAND, Path(folder)), running.engine.pid))
         finally:
             running.stop()
 
 
-async def _measure(settings: RegionSettings) -> None:
+async def _measure(settings: RegionSettings, engine: int) -> None:
     @asynccontextmanager
     async def standing() -> AsyncIterator[World]:
         await provision(settings, DEPLOYMENT)
@@ -63,7 +70,9 @@ async def _measure(settings: RegionSettings) -> None:
         lambda _kind, _region: settings, regions=(IRELAND,), terms=terms, deadline=30.0, standing=standing
     ) as desk:
         await _orders(desk)
-        await _package(desk)
+        look_less_often()  # as `situs serve` does
+        for day, (messages, size) in enumerate(LOADS, 1):
+            await _package(desk, engine, day, messages, size)
 
 
 async def _orders(desk: Gateway) -> None:
@@ -98,57 +107,85 @@ async def _times(work: Callable[[], Awaitable[None]], times: int) -> list[float]
     return taken
 
 
-async def _package(desk: Gateway) -> None:
-    octets = await _fill(desk)
+@dataclass
+class Spent:
+    """What some work has taken: seconds, and the CPU-seconds of this process and of the engine."""
+
+    taken: float
+    ours: float
+    engines: float
+
+    def told(self, octets: int) -> str:
+        mb = octets / 1e6
+        return f"{self.ours / mb * 1000:.1f} + {self.engines / mb * 1000:.1f} CPU-ms/MB, ours + the engine's"
+
+
+async def _spent(engine: int, work: Awaitable[None]) -> Spent:
+    began, ours, engines = time.perf_counter(), time.process_time(), cpu_seconds(engine)
+    await work
+    return Spent(time.perf_counter() - began, time.process_time() - ours, cpu_seconds(engine) - engines)
+
+
+async def _package(desk: Gateway, engine: int, day: int, messages: int, size: int) -> None:
+    start = NOW - timedelta(days=day)
+    octets = await _fill(desk, start, messages, size)
     bucket = desk.world.store(IRELAND).mail
     located = await desk.world.directory.find(AOIFE)
-    keys = [listed.key async for listed in bucket.list(f"mail/{located.account}/")]
-    bare = octets / await _read_all(bucket, keys) / 1e6
-    before = _peak()
-    presented = await desk.present(order(), requested=["content"])
-    began = time.perf_counter()
-    approved = await desk.approve(presented.json["id"])
-    taken = time.perf_counter() - began
-    assert approved.json["status"] == "Disclosed", approved.body
-    rate = octets / taken / 1e6
+    span = Timespan(start, start + timedelta(days=1))
+    prefix, wanted = f"mail/{located.account}/", KeyRange.of(span)
+    keys = [
+        listed.key
+        async for listed in bucket.list(prefix, start_after=prefix + wanted.after)
+        if listed.key < prefix + wanted.before
+    ]
+    before, memory = await _spent(engine, _read_all(bucket, keys)), _peak()
+    text = {"start": span.start.isoformat(), "end": span.end.isoformat()}
+    presented = await desk.present(order(timespan=text), requested=["content"])
+
+    async def approve() -> None:
+        approved = await desk.approve(presented.json["id"])
+        assert approved.json["status"] == "Disclosed", approved.body
+
+    made = await _spent(engine, approve())
+    peak, after = _peak(), await _spent(engine, _read_all(bucket, keys))
+    bare, rate = 2 * octets / (before.taken + after.taken) / 1e6, octets / made.taken / 1e6
     verdict = "met" if rate >= TARGET * bare else "MISSED"
-    print(f"{f'bare GETs of {len(keys):,} objects (baseline)':<40} {bare:12.1f} MB/s")
+    what = f"{len(keys):,} messages of {size / 1000:g} KB"
+    print(f"{f'{what}: bare GETs (baseline)':<48} {bare:8.1f} MB/s  {before.told(octets)}")
     print(
-        f"{'approved to disclosed':<40} {rate:12.1f} MB/s  {rate / bare:.0%} of the bare rate, "
-        f"target {TARGET:.0%}: {verdict}"
+        f"{f'{what}: approved to disclosed':<48} {rate:8.1f} MB/s  {made.told(octets)}\n"
+        f"{'':<48} {rate / bare:8.0%} of the bare rate, target {TARGET:.0%}: {verdict}"
     )
-    peak = _peak()
-    verdict = "met" if peak < MEMORY else "MISSED"
-    print(
-        f"{f'memory for {octets / 1e6:.0f} MB of mail':<40} {peak:12.0f} MB  of which {peak - before:.0f} MB "
-        f"for the package, target under {MEMORY} MB: {verdict}"
-    )
+    if day == 1:
+        verdict = "met" if peak < MEMORY else "MISSED"
+        print(
+            f"{f'memory for {octets / 1e6:.0f} MB of mail':<48} {peak:8.0f} MB  of which "
+            f"{peak - memory:.0f} MB for the package, target under {MEMORY} MB: {verdict}"
+        )
 
 
-async def _fill(desk: Gateway) -> int:
+async def _fill(desk: Gateway, start: datetime, messages: int, size: int) -> int:
     """Mail of base64 text, as attachments are; returns how many octets of it there are."""
     head = b"From: a@example.org\r\nTo: aoife@example.ie\r\nSubject: accounts\r\n\r\n"
-    text = base64.encodebytes(secrets.token_bytes(OCTETS))[: OCTETS - len(head)].replace(b"\n", b"\r\n")
-    start, todo = NOW - timedelta(hours=20), iter(range(MESSAGES))
+    text = base64.encodebytes(secrets.token_bytes(size))[: size - len(head)].replace(b"\n", b"\r\n")
+    todo = iter(range(messages))
 
     async def worker() -> None:
         for number in todo:
             await desk.deliver(head + text, at=start + timedelta(seconds=number))
 
     await asyncio.gather(*(worker() for _ in range(IN_FLIGHT)))
-    return MESSAGES * len(head + text)
+    return messages * len(head + text)
 
 
-async def _read_all(bucket: Bucket, keys: list[str]) -> float:
+async def _read_all(bucket: Bucket, keys: list[str]) -> None:
     todo = iter(keys)
 
     async def worker() -> None:
         for key in todo:
             await bucket.get(key)
 
-    began = time.perf_counter()
     await asyncio.gather(*(worker() for _ in range(IN_FLIGHT)))
-    return time.perf_counter() - began
 
 
 def _peak() -> float:
