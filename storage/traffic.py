@@ -107,8 +107,12 @@ def describe(message: MessageId, envelope: Envelope, content: bytes) -> TrafficR
     found: dict[str, str] = {}
     for name, value in _address_fields(content):
         # RFC 5322 3.6 allows each of these once. Of a field that stands twice a reader cannot
-        # know which one a client showed: both are kept.
-        found[name] = f"{found[name]}, {value}" if name in found else value
+        # know which one a client showed: both are kept, up to the cut. (Joining a million of them in full
+        # would take hours.)
+        if name not in found:
+            found[name] = value
+        elif len(found[name]) <= _LONGEST_FIELD:
+            found[name] = f"{found[name]}, {value[: _LONGEST_FIELD + 1]}"
     cut = tuple(name for name, value in found.items() if len(value) > _LONGEST_FIELD)
     fields = {name: value[:_LONGEST_FIELD] for name, value in found.items()}
     return TrafficRecord(

@@ -160,6 +160,8 @@ class Mailing:
 
     async def _deliver(self, transaction: Transaction, delivery: str, content: bytes) -> tuple[Result, ...]:
         visit = self._visit
+        if visit.reception.check is not None:
+            transaction.receiving.hold(2 * len(content))  # a check makes a message of its own from it
         arrival = visit.arrival(transaction.sender, delivery, smtputf8=transaction.smtputf8)
         on_its_way = Delivery(visit.reception, arrival, tuple(transaction.recipients.values()), content)
         results = await on_its_way.run()

@@ -6,6 +6,8 @@ in the request's header fields, and the answer names an action. Nothing of a mes
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import re
 from typing import Annotated, Final, final
 from urllib.parse import quote
@@ -20,7 +22,10 @@ from gateway.ingress.screening import Held, Passed
 from gateway.ingress.trace import Arrival
 
 _log: Final = structlog.get_logger("situs.ingress")
+# A header section may be all there is of a message: from here on it would hold up every other session.
+_LONG_ENOUGH_FOR_A_THREAD: Final = 256 * 1024
 _ANSWER_LIMIT: Final = 1024 * 1024
+_FIELD_END: Final = re.compile(rb"\r\n(?![ \t])")  # RFC 5322 2.2.3: a line that begins with a blank goes on
 _FIELD_NAME: Final = re.compile(r"[!-9;-~]{1,100}\Z")  # RFC 5322 2.2
 # What a check says of a message, and only the check of this house may say to its readers.
 _SPAM_FIELDS: Final = frozenset(
@@ -67,7 +72,7 @@ class Rspamd:
             _log.warning("rspamd not reached", delivery=arrival.delivery, error=type(error).__name__)
             if self._settings.unreachable is WhenUnreachable.DEFER:
                 return Held(CHECK_UNREACHABLE)
-            return Passed(without_forged(content, self._hostname))
+            return Passed(await self._without_forged(content, b""))
         match answer.action:
             case "reject":
                 return Held(REJECTED)
@@ -75,7 +80,12 @@ class Rspamd:
                 return Held(GREYLISTED)
             case action:
                 fields = _fields(answer, marked=action in ("add header", "rewrite subject"))
-                return Passed(fields + without_forged(content, self._hostname))
+                return Passed(await self._without_forged(content, fields))
+
+    async def _without_forged(self, content: bytes, fields: bytes) -> bytes:
+        if len(content) < _LONG_ENOUGH_FOR_A_THREAD:
+            return without_forged(content, self._hostname, fields)
+        return await asyncio.to_thread(without_forged, content, self._hostname, fields)
 
     async def _ask(self, arrival: Arrival, recipients: tuple[str, ...], content: bytes) -> _Answer:
         envelope = [
@@ -130,26 +140,21 @@ def _folded(value: str) -> str:
     return "\r\n\t".join(line.strip() for line in value.replace("\0", "").splitlines() if line.strip())
 
 
-def without_forged(content: bytes, hostname: str) -> bytes:
-    """The message without fields that claim to be this house's own verdicts.
+def without_forged(content: bytes, hostname: str, fields: bytes = b"") -> bytes:
+    """The message under `fields`, without fields that claim to be this house's own verdicts.
 
     RFC 8601 5: a border server removes Authentication-Results that carry its own authserv-id.
     """
     end = content.find(b"\r\n\r\n")
     header = content if end < 0 else content[: end + 2]
     kept = [field for field in _split(header) if not _is_forged(field, hostname.lower().encode())]
-    return b"".join(kept) + content[len(header) :]
+    return b"".join((fields, *kept, memoryview(content)[len(header) :]))  # one copy, however large
 
 
 def _split(header: bytes) -> list[bytes]:
     """Header fields with their folded lines and CRLFs."""
-    fields: list[bytes] = []
-    for line in header.splitlines(keepends=True):
-        if line[:1] in (b" ", b"\t") and fields:
-            fields[-1] += line
-        else:
-            fields.append(line)
-    return fields
+    starts = [0, *(found.end() for found in _FIELD_END.finditer(header)), len(header)]
+    return [header[start:end] for start, end in itertools.pairwise(starts) if start < end]
 
 
 def _is_forged(field: bytes, hostname: bytes) -> bool:

@@ -16,6 +16,7 @@ import pytest
 from aiohttp import web
 
 from gateway.ingress.limits import RspamdSettings, WhenUnreachable
+from gateway.ingress.memory import Receiving
 from gateway.ingress.rspamd import Rspamd, without_forged
 from tests.ingress.conftest import SMALL, House, OpenDoor
 from tests.ingress.postfix import free_port
@@ -55,12 +56,14 @@ class StandIn:
     status: int = 200
     seconds: float = 0.0
     form: str = ""
+    while_asked: Callable[[], None] = lambda: None
     asked: list[tuple[dict[str, list[str]], bytes]] = field(default_factory=list)
     url: str = ""
 
     async def handle(self, request: web.Request) -> web.Response:
         fields = {name: request.headers.getall(name) for name in request.headers}
         self.asked.append((fields, await request.read()))
+        self.while_asked()
         await asyncio.sleep(self.seconds)
         response = web.json_response(self.answer, status=self.status)
         match self.form:
@@ -183,6 +186,15 @@ def test_nothing_else_of_a_message_is_touched(content: bytes) -> None:
     assert without_forged(content, "mx.example.ie") == expected
 
 
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("unit", [b" a\r\n", b"A:\r\n", b"X-Spam: 1\r\n", b"\r", b"("], ids=repr)
+def test_a_header_section_without_end_is_read_in_the_time_that_it_takes_to_come(unit: bytes) -> None:
+    """However it is cut up: no field is copied for each of its lines."""
+    content = b"Authentication-Results: mx.example.ie;\r\n" + unit * (3_000_000 // len(unit))
+    kept = without_forged(content, "mx.example.ie")
+    assert b"Authentication-Results" not in kept
+
+
 @pytest.mark.parametrize("form", ["gzip", "chunked"])
 async def test_an_answer_in_another_form_is_an_answer(
     rspamd: StandIn, open_checked: Callable[[RspamdSettings], Awaitable[House]], form: str
@@ -242,6 +254,25 @@ async def test_a_check_that_may_take_longer_than_storing_does_not(
         reply = await deliver(house, b"Subject: x\r\n\r\nhello\r\n")
     assert reply.startswith("451 4.7.1 ")
     assert not house.post.copies
+
+
+async def test_a_message_that_is_checked_counts_twice(rspamd: StandIn, open_door: OpenDoor) -> None:
+    """The check's copy of a message lies in memory beside the message itself, and is under the same bound."""
+    async with aiohttp.ClientSession() as client:
+        house = await open_door(check=Rspamd(RspamdSettings(rspamd.url), "mx.example.ie", client))
+        message = b"Subject: x\r\n\r\n" + b"x" * 998 + b"\r\n" * 200
+        charged = house.reception.memory
+        rspamd.while_asked = lambda: held.append(charged.in_flight)
+        held: list[int] = []
+        assert (await deliver(house, message)).startswith("250-2.6.0")
+        assert held
+        assert held[0] >= 2 * len(message)
+        others = Receiving(charged)
+        others.hold((house.reception.limits.memory_for_mail // 2 - 2 * len(message)) * 8 // 9)
+        assert (await deliver(house, message)).startswith("421 4.3.1 ")
+        others.release()
+        assert (await deliver(house, message)).startswith("250-2.6.0")
+    assert charged.in_flight == 0
 
 
 GTUBE = b"XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
