@@ -37,7 +37,9 @@ DELETED: Final = "\\Deleted"
 TAIL: Final = 256  # entries in the head
 OVERLAY: Final = 512  # changes in the head
 SEGMENT: Final = 2000  # entries in a segment that may still grow
-_SMALL: Final = 256  # header blocks in a batch that may still be merged
+# Header blocks in a batch that may still be merged: fewer than come in at once where much does, so that a
+# session never holds more than it asked for because batches of hundreds were made one of thousands.
+_SMALL: Final = 128
 _SMALL_BATCHES: Final = 16
 
 

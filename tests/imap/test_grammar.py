@@ -197,3 +197,30 @@ def test_a_string_is_read_as_it_was_written(octets: bytes) -> None:
 def test_a_date_is_read_as_it_was_written(at: datetime, zone: int) -> None:
     moment = at.replace(microsecond=0, tzinfo=UTC) + timedelta(minutes=zone)
     assert Scanner(RawCommand(internal_date(moment))).date_time() == moment
+
+
+@pytest.mark.parametrize(
+    ("text", "literals", "password"),
+    [
+        (b" aoife secret", (), b"secret"),
+        (b' "aoife" "p\\"q\\\\r"', (), b'p"q\\r'),
+        ((' aoife "pässwörd"').encode(), (), "pässwörd".encode()),
+        (b" \0 \0", (b"aoife", "пароль\r\n".encode()), "пароль\r\n".encode()),
+        (b" aoife pass]word", (), b"pass]word"),
+        (b' aoife ""', (), b""),
+    ],
+    ids=["atoms", "quoted specials", "quoted UTF-8", "literals", "a bracket", "nothing"],
+)
+def test_a_password_comes_in_any_form_of_a_string(
+    text: bytes, literals: tuple[bytes, ...], password: bytes
+) -> None:
+    found = commands.login(Scanner(RawCommand(text, literals)))
+    assert (found.user, found.password) == (b"aoife", password)
+
+
+@pytest.mark.parametrize(
+    "text", [b" aoife pass\xc3\xa4", b' aoife "a', b" aoife a b", b" aoife  a", b" aoife"]
+)
+def test_what_is_no_login(text: bytes) -> None:
+    with pytest.raises(BadCommand):
+        commands.login(Scanner(RawCommand(text)))

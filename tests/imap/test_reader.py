@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 
+import pytest
+
+from gateway.imap.reading import CommandReader
 from storage.errors import Unavailable
 from storage.folder_types import View
 from tests.imap.conftest import House, OpenHouse
@@ -311,6 +314,32 @@ async def test_idle_tells_what_another_process_did_within_the_poll_interval(open
         S: a1 OK done
         """
     )
+
+
+async def test_an_idle_may_last_as_long_as_clients_let_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RFC 2177 3: clients begin anew every 29 minutes. The client is waited for that long, and told why
+    when it has not said DONE by then."""
+    waited: list[float] = []
+    answer = CommandReader.answer
+
+    async def hurried(reader: CommandReader, seconds: float) -> bytes:
+        waited.append(seconds)
+        return await answer(reader, 0.01)
+
+    monkeypatch.setattr(CommandReader, "answer", hurried)
+    client = await house.reader()
+    await client.play(
+        """
+        C: a1 IDLE
+        S: + idling
+        S: * BYE nothing was said for too long (RFC 3501 5.4)
+        -- closed
+        """
+    )
+    assert waited == [pytest.approx(30 * 60, abs=120)]
+    assert waited[0] > 29 * 60
 
 
 async def test_a_server_that_stops_ends_an_idle(house: House) -> None:
