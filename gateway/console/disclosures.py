@@ -170,7 +170,17 @@ def _shown(
         order=order,
         deadline=_deadline(desk, attempt, shown),
         obligations=[
-            (each, words.deadline(each.due, attempt.now, near, running=running))
+            (
+                each,
+                next_steps.owed(
+                    each,
+                    attempt.now,
+                    near,
+                    running=running,
+                    held=shown.hold is not None,
+                    validated=validation is not None and validation.given,
+                ),
+            )
             for each in shown.decision.obligations
         ],
         withheld=[each for each in shown.requested if each not in shown.carried],

@@ -6,10 +6,10 @@ may have been fetched before, and a page that says otherwise would be a false st
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, assert_never
 
-from gateway.console.words import moment
+from gateway.console.words import Deadline, deadline, moment, passing
 from gateway.disclosure.lifecycle import (
     AwaitingApproval,
     AwaitingDisclosure,
@@ -24,7 +24,8 @@ from gateway.disclosure.lifecycle import (
     Preserved,
     Rejected,
 )
-from policy.assessment import Outcome
+from gateway.disclosure.models import Obligation
+from policy.assessment import ObligationCode, Outcome
 
 _WAIT: Final = (
     "The release waits for the enforcing authority: until an answer without objection is recorded, or its "
@@ -74,6 +75,29 @@ def what_next(state: Disclosure, now: datetime) -> str:
 def waits(state: AwaitingApproval | AwaitingDisclosure) -> bool:
     """Whether the law lets the enforcing authority speak first, and nobody has recorded that it did."""
     return state.case.decision["outcome"] == Outcome.AWAIT and state.heard is None
+
+
+def owed(
+    each: Obligation, now: datetime, near: timedelta, *, running: bool, held: bool, validated: bool
+) -> Deadline | None:
+    """How an obligation stands: overdue is only what this gateway knows to be undone.
+
+    `running`: the disclosure waits for somebody still. `held`: a hold was placed for it. `validated`: the
+    validation that it owes has been recorded.
+    """
+    match each.code:
+        case ObligationCode.PRODUCTION:
+            return deadline(each.due, now, near, running=running)
+        case ObligationCode.VALIDATION:
+            return (
+                Deadline(each.due, "", "Given")
+                if validated
+                else deadline(each.due, now, near, running=running)
+            )
+        case ObligationCode.PRESERVE:
+            return Deadline(each.due, "", "A hold was placed" if held else "")
+        case _:  # somebody else's period, or a letter that is written elsewhere
+            return passing(each.due, now)
 
 
 def decided_by(state: Disclosure) -> str:

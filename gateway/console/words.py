@@ -35,6 +35,11 @@ def deadline(at: datetime | None, now: datetime, near: timedelta, *, running: bo
     return Deadline(at, "", f"{span(at - now)} left")
 
 
+def passing(at: datetime, now: datetime) -> Deadline:
+    """A time of which no page can know whether what it is for was done: what the clock says, and no more."""
+    return Deadline(at, "", f"{span(at - now)} left" if now < at else f"Passed {span(now - at)} ago")
+
+
 def span(length: timedelta) -> str:
     """Roughly, in the largest unit of which there are two."""
     seconds = length.total_seconds()

@@ -222,6 +222,8 @@ async def test_an_objection_ends_a_case_for_good(chromium: Browser, desk: Gatewa
     asked = (await desk.present(_epoc(jti="EPOC-2"))).json["id"]
     async with looking(chromium, desk, "ina") as page:
         await page.goto(f"{base(desk)}/disclosures/{asked}")
+        await expect(_under(page, "Obligations")).to_contain_text("A hold was placed")
+        await expect(_under(page, "Obligations")).not_to_contain_text("Overdue")
         await _seen(page, "awaiting-answer")
         await _tab_to_label(page, "It has no objection: an approved release follows by itself")
         await page.keyboard.press("ArrowDown")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.console.next_steps import decided_by, encrypted_to, waits, what_next
+from gateway.console.next_steps import decided_by, encrypted_to, owed, waits, what_next
 from gateway.disclosure.lifecycle import (
     AwaitingApproval,
     AwaitingDisclosure,
@@ -20,6 +20,7 @@ from gateway.disclosure.lifecycle import (
     Heard,
     Rejected,
 )
+from gateway.disclosure.models import Obligation
 from tests.disclosure.desk import IRELAND, NOW
 from tests.disclosure.test_lifecycle import DEED, case, every_state
 
@@ -68,3 +69,32 @@ def test_who_is_named_is_named_for_what_they_did() -> None:
     assert decided_by(Cancelled(case(), DEED, "why", NOW)) == "Last decided on by"
     assert encrypted_to(case(), None) == f"the certificate of {case().issuer}"
     assert encrypted_to(case(), "PEM") == "the certificate that the order names"
+
+
+@pytest.mark.parametrize(
+    ("code", "known", "said"),
+    [
+        pytest.param("production-deadline", {}, "Overdue by 2 hours", id="not-produced"),
+        pytest.param("production-deadline", {"running": False}, "", id="produced"),
+        pytest.param("validation", {}, "Overdue by 2 hours", id="not-validated"),
+        pytest.param("validation", {"validated": True}, "Given", id="validated"),
+        pytest.param("preserve", {"held": True}, "A hold was placed", id="held"),
+        pytest.param("preserve", {}, "", id="not-held"),
+        pytest.param("enforcing-authority", {}, "Passed 2 hours ago", id="anothers-period"),
+        pytest.param("form-3", {}, "Passed 2 hours ago", id="a-letter-that-is-written-elsewhere"),
+    ],
+)
+def test_only_what_is_known_to_be_undone_is_overdue(code: str, known: dict[str, bool], said: str) -> None:
+    each = Obligation(code=code, due=NOW - timedelta(hours=2), detail="d", source="s")
+    usual = {"running": True, "held": False, "validated": False}
+    found = owed(each, NOW, timedelta(hours=24), **usual | known)
+    assert found is not None
+    assert found.said == said
+    assert (found.urgency == "overdue") == said.startswith("Overdue")
+
+
+def test_a_period_that_runs_says_how_long() -> None:
+    each = Obligation(code="notice-delay", due=NOW + timedelta(days=9), detail="d", source="s")
+    found = owed(each, NOW, timedelta(hours=24), running=True, held=False, validated=False)
+    assert found is not None
+    assert (found.urgency, found.said) == ("", "9 days left")
