@@ -175,6 +175,7 @@ COMMANDS: Final[dict[str, Ends]] = {
 BY_ITSELF: Final = frozenset(
     {
         Event.DISCLOSURE_EXPIRED,
+        Event.DISCLOSURE_RESUMED,
         Event.HOLD_RELEASED,
         Event.DELETION_REFUSED,
         Event.ACCOUNT_MOVED,
