@@ -16,7 +16,7 @@ ACCOUNT_FOLDERS: Final = frozenset({"accounts", "mail", "folders", "deleted", "d
 # <folder>/...: the region's own, sealed to its own keys or without anything personal
 REGION_FOLDERS: Final = frozenset(
     {"situs", "directory", "uncopied", "operators", "orders", "disclosures", "packages", "records", "repeats"}
-    | {"retention", "sweeps", "erasures", "moves", "lived", "recordkeys", "validations", "console"}
+    | {"retention", "sweeps", "erasures", "moves", "lived", "recordkeys", "validations", "forms", "console"}
 )
 # holds/<account>/... are the account's, the others the region's
 _HOLDS: Final = "holds"

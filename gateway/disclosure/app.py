@@ -22,12 +22,19 @@ from gateway.console.pages import as_pages
 from gateway.console.routes import add_console
 from gateway.disclosure import auditing, holding, orders, public, reading
 from gateway.disclosure.approval import approve_disclosure, hear_answer, reject_disclosure
+from gateway.disclosure.confirming import hear_confirmation
 from gateway.disclosure.desk import DESK, Desk, admitted
 from gateway.disclosure.figures import FIGURES, TransparencyFigures
 from gateway.disclosure.housekeeping import HOUSE, Housekeeping
 from gateway.disclosure.intake import receive
 from gateway.disclosure.metrics import METRICS
-from gateway.disclosure.models import AnswerRequest, ApprovalRequest, RejectionRequest, ValidationRequest
+from gateway.disclosure.models import (
+    AnswerRequest,
+    ApprovalRequest,
+    ConfirmationRequest,
+    RejectionRequest,
+    ValidationRequest,
+)
 from gateway.disclosure.office import Office
 from gateway.disclosure.presentation import present
 from gateway.disclosure.release import RELEASES, Releases
@@ -76,6 +83,7 @@ def make_app(
     app.router.add_post(_ONE + ":reject", _post_rejection)
     app.router.add_post(_ONE + ":answer", _post_answer)
     app.router.add_post(_ONE + ":validate", _post_validation)
+    app.router.add_post(_ONE + ":confirm", _post_confirmation)
     app.router.add_get("/v1/disclosures", reading.list_disclosures)
     app.router.add_get(_ONE, reading.get_disclosure)
     app.router.add_get(_ONE + "/package", reading.get_package)
@@ -152,6 +160,16 @@ async def _post_validation(request: web.Request) -> web.StreamResponse:
         await admitted(request, attempt)
         body = await read_model(request, ValidationRequest, terms.body_limit, terms.body_time)
         filed = await hear_validation(attempt, desk, request.match_info["id"], body)
+    return json_response(present(filed.disclosure))
+
+
+async def _post_confirmation(request: web.Request) -> web.StreamResponse:
+    desk = request.app[DESK]
+    attempt, terms = desk.attempt(), desk.office.terms
+    async with attempt.recorded():
+        await admitted(request, attempt)
+        body = await read_optional(request, ConfirmationRequest, terms.body_limit, terms.body_time)
+        filed = await hear_confirmation(attempt, desk, request.match_info["id"], body)
     return json_response(present(filed.disclosure))
 
 

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from gateway.disclosure import hold_models, models
 from gateway.disclosure.attempt import Attempt
-from gateway.disclosure.desk import DESK, Desk, admitted
+from gateway.disclosure.desk import DESK, Desk, admitted, in_one_of
 from gateway.disclosure.filing import unverified_refusal
 from gateway.disclosure.hold_scopes import Asked, asked_query, asked_scope
 from gateway.disclosure.office import Chamber
@@ -32,9 +32,11 @@ from policy.hold import (
     OwnLitigation,
 )
 from policy.order import ClaimError, Timespan
+from policy.prolongation import require_lawful
+from policy.rules import Preservation
 from policy.verification import MalformedOrder, Unverified, read_order, verify_order
 from storage.audit.entry import Event
-from storage.errors import AlreadyExists, NotFound
+from storage.errors import AlreadyExists
 from storage.holds import HoldRegister, Terms
 
 _log: Final = structlog.get_logger("situs.holds")
@@ -227,22 +229,27 @@ async def post_prolongation(request: web.Request) -> web.StreamResponse:
         body = await read_model(request, hold_models.HoldProlongRequest, terms.body_limit, terms.body_time)
         register, hold, by = await _find(desk, attempt, request.match_info["id"])
         try:
+            require_lawful(hold, body.until, _preservation(attempt, hold))
             changed = await register.prolong(hold.id, by, body.until)
         except (HoldError, NotCleared) as error:
             raise _problem(error) from None
     return json_response(present_hold(changed, attempt.now))
 
 
+def _preservation(attempt: Attempt, hold: Hold) -> Preservation | None:
+    """What the law says of how long the hold's order preserves, if it is one that does."""
+    if not isinstance(hold.basis, OrderBasis):
+        return None
+    instrument = attempt.office.lawbook.instrument(hold.basis.instrument)
+    return instrument.preservation if instrument else None
+
+
 async def _find(desk: Desk, attempt: Attempt, text: str) -> tuple[HoldRegister, Hold, Clearance]:
     """A hold that the asker is custodian of. Raises Problem: 404, and 403 as for a disclosure."""
     reference = _hold_id(text, Kind.NOT_FOUND)
-    for region, chamber in desk.office.chambers.items():
-        try:
-            hold = await desk.holds(region).get(reference)
-        except NotFound:
-            continue
-        return desk.holds(region), hold, _custodian_of(attempt, region, chamber, hold)
-    raise Problem(Kind.NOT_FOUND)
+    chambers = desk.office.chambers
+    region, hold = await in_one_of(chambers, lambda region: desk.holds(region).get(reference))
+    return desk.holds(region), hold, _custodian_of(attempt, region, chambers[region], hold)
 
 
 def _custodian_of(attempt: Attempt, region: RegionCode, chamber: Chamber, hold: Hold) -> Clearance:

@@ -123,6 +123,14 @@ class ValidationRequest(Asked):
     ]
 
 
+class ConfirmationRequest(Asked):
+    """The body of `:confirm`; it may be left out. A production order follows what was preserved (Form 5)."""
+
+    production: Annotated[
+        str | None, Field(min_length=1, max_length=256, description="The production order's reference")
+    ] = None
+
+
 class Audit(Told):
     """The log entry that records the attempt."""
 

@@ -142,6 +142,16 @@ OPERATIONS: Final = (
         problems=(*_BODY, *_FOUND, Kind.ROLE, Kind.STATE, Kind.REFUSED, Kind.MALFORMED_ORDER),
     ),
     Operation(
+        "post",
+        _DISCLOSURE + ":confirm",
+        "confirmProduction",
+        "Record that a production order was issued for what a European Preservation Order keeps (Form 5, "
+        "Reg. (EU) 2023/1543 Art. 11). Role: intake. The hold goes on until two custodians release it.",
+        models.Disclosure,
+        asks=models.ConfirmationRequest,
+        problems=(*_BODY, *_FOUND, Kind.ROLE, Kind.STATE),
+    ),
+    Operation(
         "get",
         "/v1/orders",
         "listOrders",
@@ -211,7 +221,8 @@ OPERATIONS: Final = (
         "post",
         _HOLD + ":prolong",
         "prolongHold",
-        "A later end, or none. Role: custodian; one suffices.",
+        "A later end, or none. Role: custodian; one suffices. What an order preserves can be prolonged "
+        "as far as its law goes: for a European Preservation Order once, by 30 days (Form 6).",
         hold_models.Hold,
         asks=hold_models.HoldProlongRequest,
         asks_for_body=True,

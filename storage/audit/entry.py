@@ -58,6 +58,7 @@ class Event(StrEnum):
     DISCLOSURE_REJECTED = "disclosure.rejected"
     DISCLOSURE_ANSWERED = "disclosure.answered"  # an enforcing authority has no objection
     DISCLOSURE_VALIDATED = "disclosure.validated"  # the signature that an emergency's order owed has come
+    DISCLOSURE_CONFIRMED = "disclosure.confirmed"  # a production order follows a preservation (Form 5)
     DISCLOSURE_RELEASED = "disclosure.released"  # committed before the first byte is read
     DISCLOSURE_RESUMED = "disclosure.resumed"  # a release that was interrupted is gone on with
     DISCLOSURE_COMPLETED = "disclosure.completed"  # what was found: in full, in part, no data

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -97,6 +98,74 @@ async def test_form_6_prolongs_a_preservation_by_one_person(desk: Gateway) -> No
     answer = await desk.ask("POST", f"{HOLDS}/{preserved['hold']}:prolong", "carl", json={"until": until})
     assert (answer.status, answer.json["until"]) == (200, until.replace("+00:00", "Z")), answer.body
     assert (await desk.log())[-1].event is Event.HOLD_CHANGED
+
+
+@pytest.mark.parametrize(
+    ("until", "says"),
+    [
+        (NOW + timedelta(days=90, seconds=1), "by 30 days"),
+        (None, "a preservation has an end"),
+        (NOW + timedelta(days=59), "no later than"),
+    ],
+    ids=["longer", "without end", "shorter"],
+)
+async def test_a_preservation_is_prolonged_no_further_than_its_law_goes(
+    desk: Gateway, until: datetime | None, says: str
+) -> None:
+    """Reg. (EU) 2023/1543 Art. 11(1)."""
+    path = f"{HOLDS}/{(await desk.present(german('eu.epoc-pr'))).json['hold']}"
+    answer = await desk.ask("POST", f"{path}:prolong", "carl", json={"until": until and until.isoformat()})
+    assert (answer.status, answer.problem) == (409, "state"), answer.body
+    assert says in answer.json["detail"]
+    assert answer.json["audit"]["index"] == len(await desk.log()) - 1
+    assert (await desk.ask("GET", path, "carl")).json["until"] == rfc3339(NOW + timedelta(days=60))
+
+
+async def test_form_6_comes_once(desk: Gateway) -> None:
+    path = f"{HOLDS}/{(await desk.present(german('eu.epoc-pr'))).json['hold']}:prolong"
+    for days, status_ in ((75, 200), (80, 409), (90, 409)):
+        until = rfc3339(NOW + timedelta(days=days))
+        answer = await desk.ask("POST", path, "carl", json={"until": until})
+        assert answer.status == status_, answer.body
+    assert "prolonged before" in answer.json["detail"]
+
+
+def rfc3339(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+async def test_form_5_keeps_what_is_preserved_until_it_is_produced(desk: Gateway) -> None:
+    """Reg. (EU) 2023/1543 Art. 11(1)-(2)."""
+    preserved = (await desk.present(german("eu.epoc-pr"))).json
+    path = f"/v1/disclosures/{preserved['id']}:confirm"
+    for _ in range(2):  # twice is once
+        answer = await desk.ask("POST", path, json={"production": "DE-7/26"})
+        assert (answer.status, answer.json["status"]) == (200, "Preserved"), answer.body
+    register = desk.app[HOUSE]._desk.holds(IRELAND.code)
+    hold = await register.get(HoldId(preserved["hold"]))
+    assert hold.until is None
+    assert hold.keeps(NOW + timedelta(days=1000))
+    told = json.loads((await desk.chamber().vault.get(f"forms/{preserved['id']}.json")).body)
+    assert (told["form"], told["production"], told["by"]) == (5, "DE-7/26", "ina")
+    events = [entry.event for entry in await desk.log()]
+    assert events[told["entry"]] is Event.DISCLOSURE_CONFIRMED
+    assert events.count(Event.HOLD_CHANGED) == 1
+
+
+async def test_form_5_is_for_intake_and_for_what_is_preserved(desk: Gateway) -> None:
+    preserved = (await desk.present(german("eu.epoc-pr"))).json
+    other = (await desk.present(order())).json
+    for disclosure, who, problem in (
+        (preserved["id"], "art", "role"),
+        (other["id"], "ina", "state"),
+        ("0" * 32, "ina", "not-found"),
+    ):
+        answer = await desk.ask("POST", f"/v1/disclosures/{disclosure}:confirm", who)
+        assert answer.problem == problem
+        assert "index" in answer.json["audit"]
+    desk.clock.advance(days=60)
+    late = await desk.ask("POST", f"/v1/disclosures/{preserved['id']}:confirm")
+    assert (late.problem, "has ended" in late.json["detail"]) == ("state", True)
 
 
 async def test_an_american_preservation_letter_keeps_nothing_in_ireland(desk: Gateway) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.disclosure.app import HOUSE
+from gateway.disclosure.receipt import check_package
 from policy.hold import HoldId, Phase
 from policy.order import SignatureRole
 from storage.audit.entry import Entry, Event, Result
@@ -138,6 +141,33 @@ async def test_a_validation_prolongs_the_preservation_to_its_own_end(desk: Gatew
     desk.clock.now = DUE
     await house(desk)
     assert await status(desk, preserved["id"]) == "Preserved"
+
+
+async def test_a_confirmation_does_not_stand_in_for_a_validation(desk: Gateway) -> None:
+    """Reg. (EU) 2023/1543 Art. 4(5): unvalidated, it would be kept without end."""
+    preserved = await presented(desk, order := emergency("eu.epoc-pr"))
+    path = f"/v1/disclosures/{preserved['id']}:confirm"
+    early = await desk.ask("POST", path)
+    assert (early.status, early.problem) == (409, "state")
+    assert (await validate(desk, preserved["id"], validated(order))).status == 200
+    assert (await desk.ask("POST", path)).status == 200
+
+
+async def test_the_package_carries_the_order_as_it_is_released_on(desk: Gateway, tmp_path: Path) -> None:
+    """With the validating signature, where that came before the release; and a receiver accepts it."""
+    disclosure = (await presented(desk, order := emergency()))["id"]
+    both = validated(order)
+    assert (await validate(desk, disclosure, both)).status == 200
+    assert (await desk.approve(disclosure)).json["status"] == "Disclosed"
+    police = pki.police("DE")
+    package = await desk.package(disclosure, police, tmp_path)
+    assert json.loads(package.plain["order.jws"])["signatures"] == json.loads(both)["signatures"]
+    received = tmp_path / "received"
+    received.mkdir()
+    (received / "manifest.json").write_text(json.dumps(package.manifest))
+    for name, body in package.plain.items():
+        (received / name).write_bytes(body)
+    assert [check for check in check_package(received, desk.chamber().log.key) if not check.ok] == []
 
 
 async def test_what_validates_nothing_is_refused_and_recorded(desk: Gateway) -> None:

@@ -58,6 +58,7 @@ ROUTES: Final[dict[str, Ends]] = {
     "POST /v1/disclosures/{id}:answer": ATTEMPT | {Event.DISCLOSURE_ANSWERED, Event.DISCLOSURE_CANCELLED},
     "POST /v1/disclosures/{id}:validate": ATTEMPT
     | {Event.DISCLOSURE_VALIDATED, Event.HOLD_CHANGED, Event.ATTEMPT_UNVERIFIED},
+    "POST /v1/disclosures/{id}:confirm": ATTEMPT | {Event.DISCLOSURE_CONFIRMED, Event.HOLD_CHANGED},
     "GET /v1/disclosures/{id}/package": ATTEMPT | {Event.PACKAGE_FETCHED},
     "GET /v1/disclosures/{id}/package/{part}": ATTEMPT | {Event.PACKAGE_FETCHED},
     "GET /v1/orders": ATTEMPT | {Event.DISCLOSURE_VIEWED},
