@@ -46,7 +46,7 @@ class RunningServer:
 
     def hear(self, event: str) -> dict[str, Any]:
         """The next log line of that event."""
-        while (line := self._lines.get(timeout=60))["event"] != event:
+        while (line := self._lines.get(timeout=120))["event"] != event:
             pass
         return line
 
