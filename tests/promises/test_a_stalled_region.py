@@ -41,6 +41,7 @@ def found(card: Card, region: str, words: str) -> list[bytes]:
         client.login(account.address, account.password)
         client.select("INBOX", readonly=True)
         (numbers,) = client.search(None, "SUBJECT", words)[1]
+        assert isinstance(numbers, bytes)
     return numbers.split()
 
 
