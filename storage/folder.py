@@ -10,7 +10,7 @@ from typing import Final, final
 
 import structlog
 
-from storage.errors import Corrupt, NotFound
+from storage.errors import Corrupt, NotFound, Unavailable
 from storage.flags import FLAG, MOST_FLAGS
 from storage.folder_compare import take_out_lost
 from storage.folder_documents import Batch, Head
@@ -76,7 +76,14 @@ class Folder:
         if self._lost:
             await take_out_lost(self._vault, self._index, UidSet.of(self._lost))
             self._lost.clear()
-        return self._view(await self._index.read(), recent)
+        head = await self._index.read()
+        if head.leaving:
+            try:
+                await self._filing.finish(self._index)
+            except Unavailable as error:  # the messages are shown here until somebody can
+                _log.info("folders.move_left", folder=self._index.id, reason=type(error).__name__)
+            head = await self._index.read()
+        return self._view(head, recent)
 
     async def entries(self, view: View, uids: Iterable[int]) -> tuple[Entry, ...]:
         """The entries of those UIDs that the view has, by UID, each as this session last saw it or

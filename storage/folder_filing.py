@@ -122,6 +122,7 @@ class Filing:
         elsewhere at this moment is left to it."""
         if source.id == target.id:
             return await source.commit(partial(_renumber, uids=uids))
+        await self.finish(source)  # an attempt that failed on its way would else be taken for another's
         name = fresh_name()
 
         async def announce(draft: Draft) -> UidSet:

@@ -179,3 +179,30 @@ async def test_what_another_process_has_entered_of_a_copy_that_fails_goes_too(
         assert await filed(it, stack, "Archive") == []
         assert await filed(it, stack, INBOX) == sent
         assert await shown(it) == set(sent)
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["a look", "another try"])
+async def test_a_move_that_was_begun_is_ended_by_whoever_comes_next(
+    it: Ward, process: Uncertain, again: bool
+) -> None:
+    """RFC 6851 3.3: nothing is left half moved. The same session comes next, where nobody else does."""
+    inbox, archive, sent = await a_copy(it, process)
+
+    async def announced(swap: Callable[[], Awaitable[ETag]]) -> ETag:
+        etag = await swap()
+        process.next_head(lost)  # that of the target
+        return etag
+
+    async def lost(swap: Callable[[], Awaitable[ETag]]) -> ETag:
+        raise Unavailable("no answer")
+
+    process.next_head(announced)
+    with pytest.raises(Unavailable):
+        await inbox.move([1, 2], archive)
+    if again:
+        assert await inbox.move([1, 2], archive) == ()
+        assert (await archive.refresh()).count == 2
+    assert list((await inbox.refresh()).uids) == [3]
+    async with AsyncExitStack() as stack:
+        assert await filed(it, stack, "Archive") == sent[:2]
+        assert await filed(it, stack, INBOX) == sent[2:]
