@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import smtplib
 import socket
 import time
+import urllib.parse
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -83,6 +85,37 @@ def test_any_worker_tells_the_figures_of_all(
         for personal in (local, domain, "b.example", "127.0.0.1"):
             assert personal.encode() not in octets
     assert not list(tmp_path.glob("situs-figures-*"))
+
+
+def test_a_sign_out_at_the_console_holds_at_every_worker(demo: RunningDemo, tmp_path: Path) -> None:
+    """A new connection for each request: the kernel gives it to whichever worker it likes."""
+    token = demo.card.operators[0].token
+    with serving(demo.card, tmp_path, "--workers", "2") as server:
+        for _ in range(2):
+            server.hear("worker serves")
+
+        def ask(method: str, path: str, cookie: str, **form: str) -> tuple[int, str, str]:
+            connection = http.client.HTTPConnection("127.0.0.1", server.gateway, timeout=60)
+            headers = {"Cookie": cookie, "Sec-Fetch-Site": "same-origin"}
+            body = urllib.parse.urlencode(form) if form else None
+            if body:
+                headers["Content-Type"] = "application/x-www-form-urlencoded"
+            try:
+                connection.request(method, f"/console/{path}", body, headers)
+                reply = connection.getresponse()
+                set_cookie = (reply.getheader("Set-Cookie") or "").partition(";")[0]
+                return reply.status, reply.read().decode(), set_cookie
+            finally:
+                connection.close()
+
+        status, _, cookie = ask("POST", "sign-in", "", token=token)
+        assert status == 303
+        pages = [ask("GET", "disclosures", cookie) for _ in range(8)]
+        assert [page[0] for page in pages] == [200] * 8
+        csrf = re.search(r'name="csrf" value="([^"]+)"', pages[0][1])
+        assert csrf
+        assert ask("POST", "sign-out", cookie, csrf=csrf.group(1))[0] == 303
+        assert [ask("GET", "disclosures", cookie)[0] for _ in range(16)] == [401] * 16
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
