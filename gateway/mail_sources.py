@@ -7,6 +7,7 @@ mboxrd is: RFC 4155 names no escape at all, and of those in use it is the one th
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -43,6 +44,10 @@ _STATUS: Final = re.compile(rb"^(?:X-)?Status:[ \t]*([A-Z]*)", re.MULTILINE | re
 _DATE: Final = re.compile(rb"^Date:((?:[^\n]*\n[ \t])*[^\n]*)", re.MULTILINE | re.IGNORECASE)
 _RETURN_PATH: Final = re.compile(rb"^Return-Path:[ \t]*<([^>\r\n]*)>", re.MULTILINE | re.IGNORECASE)
 _HEADER_LIMIT: Final = 64 * 1024
+# A message's name counts its milliseconds from here (RFC 9562 5.7), and `datetime` ends there: what was
+# dated before or after is kept as of this moment. Its own Date field says what it says.
+_FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST: Final = datetime(9999, 12, 31, tzinfo=UTC)
 
 
 class SourceError(Exception):
@@ -62,10 +67,11 @@ def read_maildir(directory: Path) -> Iterator[Found]:
     """
     for folder, name in _folders(directory):
         for path in sorted(_files(folder)):
-            unique, _, info = path.name.partition(":2,")
+            unique, _, info = _readable(path.name).partition(":2,")
             flags = frozenset(_MAILDIR_FLAGS[letter] for letter in info if letter in _MAILDIR_FLAGS)
             content = _crlf(path.read_bytes())
-            received = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+            seconds = path.stat().st_mtime
+            received = datetime.fromtimestamp(min(max(seconds, 0), _LAST.timestamp()), UTC)
             yield Found(f"{name}/{unique}", content, received, _sender(content), Flags(name, flags))
 
 
@@ -93,7 +99,12 @@ def _folders(directory: Path) -> Iterator[tuple[Path, str]]:
     yield directory, "INBOX"
     for folder in sorted(directory.glob(".*")):
         if (folder / "cur").is_dir():
-            yield folder, folder.name[1:].replace(".", "/")
+            yield folder, _readable(folder.name)[1:].replace(".", "/")
+
+
+def _readable(name: str) -> str:
+    """A file's name that may not be UTF-8: the octets that are not stand as `\\xe9`."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -148,7 +159,7 @@ def _from_date(text: bytes) -> datetime | None:
         return None
     try:
         return _utc(f"{words[2]} {words[1]} {year[0]} {clock} {zone[0] if zone else '+0000'}")
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 
@@ -157,10 +168,10 @@ def _date_field(head: bytes) -> datetime | None:
         return None
     try:
         return _utc(found.group(1).decode("ascii", "replace"))
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 
 def _utc(text: str) -> datetime:
     moment = parsedate_to_datetime(text)
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    return max((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC), _FIRST)

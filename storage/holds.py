@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, final
@@ -32,6 +32,7 @@ from policy.hold import (
     HoldId,
     HoldScope,
     MailboxScope,
+    MatterScope,
     OrderBasis,
     confirm_end,
     enrol,
@@ -51,6 +52,7 @@ from storage.bookkeeping import discard_unplaced
 from storage.errors import AlreadyExists, Conflict, Corrupt, NotFound, StorageError, Unavailable
 from storage.hold_documents import read_hold, write_hold
 from storage.identity import AccountId, Clock, MessageIds
+from storage.in_order import as_stream, in_order
 from storage.intents import Intents
 from storage.objects import ETag, Listed
 from storage.vault import Vault
@@ -60,6 +62,7 @@ _WIDE: Final = "holds/wide/"
 _INDEX: Final = "holds/index/"
 _IDS: Final = MessageIds()
 _LOCKS_AT_ONCE: Final = 16
+_LOOKS_AT_ONCE: Final = 16
 
 
 class Held(StorageError):
@@ -113,7 +116,9 @@ class HoldRegister:
 
         The same `reference` again completes what was begun, and gives the hold that stands.
 
-        Raises NotCleared, HoldError; AlreadyExists where the reference is another hold's; Elsewhere;
+        Raises NotCleared, HoldError; AlreadyExists where the reference is another hold's; Elsewhere for
+        a mailbox that is not here, or of a matter's mailboxes one that has left meanwhile (its message
+        says that the others are held);
         Unavailable (LogUnavailable too), Corrupt, Forbidden: the hold may be in force, and the
         caller has to try again under the same reference until it is told so.
         """
@@ -132,11 +137,12 @@ class HoldRegister:
             until=terms.until,
             at_expiry=terms.at_expiry,
         )
-        if not await self._is_here(hold):
+        if await self._not_here(_named(hold)):
             raise Elsewhere("there is no such mailbox in this region")
         hold = await self._write(hold)
         await self._settle(hold)
-        if not await self._is_here(hold):
+        left = await self._not_here(_named(hold))
+        if left and isinstance(hold.scope, MailboxScope):
             # It moved away, or was erased, before the hold could be seen. (A move that was still
             # on its way has seen it, and has taken it along: `storage.relocation`.)
             await discard_unplaced(self.versions, (_document_key(hold), index_key(hold.id)))
@@ -144,6 +150,11 @@ class HoldRegister:
         # Repeated only where the first call may have died before it: two entries for one hold tell
         # the truth, none would not.
         await self._record(Event.HOLD_PLACED, hold, by.operator.name)
+        if left:
+            raise Elsewhere(
+                f"hold {hold.id} is in force, but {left} of its {len(_named(hold))} mailboxes left this "
+                "region while it was being placed: place a hold on each where it is now"
+            )
         return hold
 
     async def adopt(self, hold: Hold) -> None:
@@ -206,11 +217,18 @@ class HoldRegister:
         )
 
     async def enrol(self, reference: HoldId, by: Clearance, account: AccountId) -> Hold:
-        """One more account in a matter's hold: in force for it when this returns, as in `place`."""
+        """One more account in a matter's hold: in force for it when this returns, as in `place`.
+
+        Raises as `policy.hold.enrol`, and as `place`.
+        """
+        if await self._not_here([account]):
+            raise Elsewhere("there is no such mailbox in this region")
         hold = await self._change(
             reference, by, Event.HOLD_CHANGED, lambda hold, now: enrol(hold, by, str(account), now)
         )
         await self._settle(hold)
+        if await self._not_here([account]):
+            raise Elsewhere("the mailbox left this region while it was being enrolled")
         return hold
 
     async def _write(self, hold: Hold) -> Hold:
@@ -231,11 +249,15 @@ class HoldRegister:
             return standing
         return hold
 
-    async def _is_here(self, hold: Hold) -> bool:
-        if not isinstance(hold.scope, MailboxScope):
-            return True
-        key = account_key(AccountId.parse(hold.scope.account))
-        return any([one.key == key async for one in self.vault.list(key.rpartition("/")[0] + "/")])
+    async def _not_here(self, accounts: Collection[AccountId]) -> int:
+        """How many of the accounts have no record in this region."""
+
+        async def is_here(account: AccountId) -> bool:
+            key = account_key(account)
+            return any([one.key == key async for one in self.vault.list(key.rpartition("/")[0] + "/")])
+
+        here = in_order(as_stream(accounts), is_here, _LOOKS_AT_ONCE)
+        return sum([not one async for one in here])
 
     async def _settle(self, hold: Hold) -> None:
         """Step 3. Versions that a silent deleter may still be after get the bucket's own lock."""
@@ -299,6 +321,17 @@ class HoldRegister:
                 issuer=order.issuer if order else None,
             )
         )
+
+
+def _named(hold: Hold) -> tuple[AccountId, ...]:
+    """The accounts that a hold names, which have to be at home where it is placed."""
+    match hold.scope:
+        case MailboxScope(account=account):
+            return (AccountId.parse(account),)
+        case MatterScope(accounts=accounts):
+            return tuple(map(AccountId.parse, sorted(accounts)))
+        case _:
+            return ()
 
 
 def index_key(reference: HoldId) -> str:

@@ -64,6 +64,10 @@ class MoveRefused(StorageError):
     """The account cannot be moved as asked. The message says why."""
 
 
+class ReasonExpected(MoveRefused):
+    """No reason was given that a record could keep."""
+
+
 class DisclosureOpen(MoveRefused):
     """A disclosure of this mailbox is open: it is decided by the law of where the mailbox is now."""
 
@@ -129,7 +133,7 @@ class Relocation:
         it; Corrupt for a message that is not what its digest says; Unavailable, Forbidden.
         """
         if not reason.strip() or len(reason) > _REASON_LIMIT or not reason.isprintable():
-            raise MoveRefused(f"a reason of 1 to {_REASON_LIMIT} printable characters is expected")
+            raise ReasonExpected(f"a reason of 1 to {_REASON_LIMIT} printable characters is expected")
         located = await self._directory.find(address)
         wanted = await self._under_way(located.account)
         if wanted is None:

@@ -12,7 +12,7 @@ import click
 from gateway.cli.bar import Bar
 from gateway.cli.configured import config_option
 from gateway.cli.errand import about, parse_address, run
-from gateway.cli.outcome import AnswerIsNo
+from gateway.cli.outcome import AnswerIsNo, UsageFault
 from gateway.cli.region import configured
 from gateway.config import Config
 from gateway.disclosure.docket import Docket
@@ -24,7 +24,7 @@ from storage.erasure import SETTLE, Certificate, Erasure
 from storage.holds import Held
 from storage.located import AccountStatus, Located
 from storage.mailboxes import mailbox_of
-from storage.relocation import MoveRefused, Relocation, Site
+from storage.relocation import MoveRefused, ReasonExpected, Relocation, Site
 from storage.unheld import Unheld, refuse_if_held
 
 _T = TypeVar("_T")
@@ -69,7 +69,7 @@ def erase(address: str, json_: bool, config: Config) -> None:
 @click.command()
 @click.argument("address")
 @click.option("--to", "code", metavar="CODE", required=True, help="The region that becomes its home.")
-@click.option("--reason", required=True, help="Why: it is kept in the record of both regions.")
+@click.option("--reason", metavar="TEXT", default="", help="Why: it is kept in the record of both regions.")
 @_json_option
 @config_option
 def move(address: str, code: str, reason: str, json_: bool, config: Config) -> None:
@@ -120,5 +120,7 @@ async def refusing(work: Awaitable[_T]) -> _T:
         return await work
     except Held as error:
         raise AnswerIsNo(f"{error}: {', '.join(map(str, error.holds))}") from None
+    except ReasonExpected as error:
+        raise UsageFault(f"--reason: {error}") from None
     except MoveRefused as error:
         raise AnswerIsNo(str(error)) from None

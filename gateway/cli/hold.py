@@ -94,6 +94,9 @@ def place(
 ) -> None:
     """Place a hold on ADDRESS, on several of a matter, or on a domain.
 
+    A hold is of one region and stands under its law: a matter that reaches into several has one in each,
+    and so has a domain. Mailboxes of several regions in one command are refused, and nothing is held.
+
     When this returns, nothing in its scope can be deleted by anybody: not by the owner, by
     retention, by erasure, by a move. The bucket's own lock follows in the background; `hold status`
     says how far it has come.
@@ -120,6 +123,10 @@ def place(
 
     placed = run(config, lambda house: about(" ".join(addresses), told(work(house))))
     show_hold(placed, json_)
+    if domain is not None:
+        click.echo(
+            f"It holds the mailboxes at home in {placed.region}, and none of another region.", err=True
+        )
 
 
 @hold.command(name="list")
@@ -322,11 +329,15 @@ async def _place(
 
 async def _of_one_region(house: House, addresses: Sequence[Address]) -> tuple[RegionCode, frozenset[str]]:
     located = [await house.directory.find(address) for address in addresses]
-    homes = {one.home.code for one in located}
+    homes = sorted({one.home.code for one in located})
     if len(homes) > 1:
-        named = ", ".join(sorted(map(str, homes)))
-        raise AnswerIsNo(f"these mailboxes are at home in {named}: a hold is of one region")
-    return homes.pop(), frozenset(str(one.account) for one in located)
+        # Each region's holds stand under its law, and are let go by its custodians.
+        at_home: dict[RegionCode, list[str]] = {code: [] for code in homes}
+        for address, one in zip(addresses, located, strict=True):
+            at_home[one.home.code].append(str(address))
+        named = "; ".join(f"{code}: {' '.join(found)}" for code, found in at_home.items())
+        raise AnswerIsNo(f"nothing is held: a hold is of one region, place one in each ({named})")
+    return homes[0], frozenset(str(one.account) for one in located)
 
 
 def _ordered(house: House, order: Path | None, addresses: Sequence[Address]) -> OrderBasis:

@@ -22,6 +22,7 @@ from tests.holds.ward import MAIL, Ledger, sites_of
 from tests.storage.grounds import World, envelope, world
 
 REASON: Final = "The customer lives in Berlin now, ticket 17"
+SENDER: Final = "sender@elsewhere.test"
 # What may lie in a region that a mailbox has left: nothing, in any of these.
 EVERYWHERE: Final = (*sorted(ACCOUNT_FOLDERS), "holds", "moves", "lived", "sweeps")
 
@@ -70,15 +71,17 @@ class Border:
     async def home(self) -> Site:
         return self.sites[(await self.world.directory.find(self.address)).home.code]
 
-    async def deliver(self, count: int) -> list[MessageId]:
-        """Through the directory, as the post does, each message another one."""
+    async def deliver(self, count: int, senders: Sequence[str] = (SENDER,)) -> list[MessageId]:
+        """Through the directory, as the post does, each message another one, from each sender in turn."""
         ids = []
         for _ in range(count):
             located = await self.world.directory.locate(self.address)
             content = MAIL + f"{self.delivered}\r\n".encode() * 40
             at = NOW - timedelta(days=40) + timedelta(seconds=self.delivered)
             store = self.world.ground.home(located)
-            message = await append(store, located, envelope(str(self.address), at), content)
+            sender = senders[self.delivered % len(senders)]
+            wrapped = replace(envelope(str(self.address), at), sender=sender)
+            message = await append(store, located, wrapped, content)
             self.contents[message] = content
             self.delivered += 1
             ids.append(message)

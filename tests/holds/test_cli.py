@@ -151,3 +151,20 @@ async def test_a_running_gateway_covers_what_was_placed(
                 await asyncio.sleep(0.05)
         assert (await Coverer(store, register).prove(placed.id)).missing == []
         assert (await house.directory.find(Address.parse("aoife@example.ie"))).legal_hold
+
+
+def test_what_a_hold_of_one_region_does_not_reach_is_said(
+    config: Path, tokens: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SITUS_TOKEN", tokens["nora"])
+    for address, home in (("cara@firm.example", "eu-west-1"), ("jonas@firm.example", "eu-central-1")):
+        assert situs(config, "account", "create", address, "--home", home).status == 0
+    both = ("hold", "place", "cara@firm.example", "jonas@firm.example", "--matter", "m", "--reason", "r")
+    refused = situs(config, *both)
+    assert (refused.status, refused.err.count("\n")) == (1, 1)
+    assert "nothing is held" in refused.err
+    assert "eu-central-1: jonas@firm.example; eu-west-1: cara@firm.example" in refused.err
+    domain = ("hold", "place", "--domain", "FIRM.example", "--region", "eu-west-1", "--reason", "r", "--json")
+    placed = situs(config, *domain)
+    assert placed.json()["scope"] == {"domain": "firm.example"}
+    assert "at home in eu-west-1, and none of another region" in placed.err

@@ -187,3 +187,40 @@ async def test_a_folders_name_cannot_lead_out_of_the_directory(tmp_path: Path, f
     await write_export(mail(), tmp_path / "out", Format.MAILDIR, told={})
     (path,) = (tmp_path / "out").rglob("*.situs:2,")
     assert path.resolve().is_relative_to((tmp_path / "out" / "Maildir").resolve())
+
+
+async def test_mail_of_odd_dates_and_file_names_comes_in_once(region: RegionStore, tmp_path: Path) -> None:
+    """Dated before there was mail, or after there is time; named in Latin-1; with nothing in it."""
+    odd = {b"1.a\xe9:2,SZ\xe9": -5e8, b"2.b": 4e11, b"3.c:2,": 0.0}
+    for folder in (b"cur", b".Entw\xfcrfe/cur"):
+        place = os.path.join(os.fsencode(tmp_path), folder)
+        os.makedirs(place)
+        for name, at in odd.items():
+            path = os.path.join(place, name)
+            with open(path, "wb") as file:
+                file.write(b"Subject: odd\n\nx\n" if at else b"")
+            os.utime(path, (at, at))
+    async with ward(region) as it:
+        for fresh in (True, False):
+            for found in read_maildir(tmp_path):
+                assert await import_message(it.store, it.located, str(AOIFE), found) is fresh
+        kept = sorted(one.received_at.year for one in await it.present())
+        assert kept[:4] == [1970] * 4
+        assert all(year > 2100 for year in kept[4:]), "as late as the disk can say"
+        folders = {one.flags.folder for one in read_maildir(tmp_path)}
+        assert folders == {"INBOX", "Entw\\xfcrfe"}
+
+
+@pytest.mark.parametrize(
+    ("date", "year"),
+    [
+        (b"Thu Jan  1 00:00:00 1960", 1970),
+        (b"Fri Dec 31 23:59:59 9999 -0100", 2019),
+        (b"Mon Feb 31 25:61:61 2020", 2019),
+    ],
+    ids=["before-1970", "after-9999", "no-such-day"],
+)
+def test_an_mbox_with_dates_that_cannot_be(tmp_path: Path, date: bytes, year: int) -> None:
+    (tmp_path / "mbox").write_bytes(b"From a@x.ie " + date + b"\nDate: Mon, 4 Mar 2019 05:06:07 +0000\n\nx\n")
+    (found,) = read_mbox(tmp_path / "mbox")
+    assert found.received_at.year == year

@@ -254,7 +254,7 @@ class Holds(RuleBasedStateMachine):
         except Elsewhere:
             assert box.erased
         else:
-            assert not box.erased or kind != "mailbox"
+            assert not box.erased or kind == "domain"
             if hold not in self.model.holds:
                 self.model.holds.append(hold)
 

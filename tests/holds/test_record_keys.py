@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from policy.geography import RegionCode
-from policy.hold import MatterScope
+from policy.hold import DELAY_HOLD, HoldId, MatterScope
 from storage.audit.entry import Event
 from storage.audit.records import Erased, RecordRoom
 from storage.erasure import Certificate, Erasure
@@ -25,7 +26,7 @@ from storage.relocation import BeingErased, Report, Site
 from tests.audit.logs import SIGNER
 from tests.engines import DEPLOYMENT, Settle
 from tests.holds.movers import REASON, Border, border
-from tests.holds.people import AOIFE, DE, IE, LITIGATION, NORA
+from tests.holds.people import AOIFE, DE, IE, LIAM, LITIGATION, NORA
 
 LONGER_THAN_ANY_CLAIM = CLAIM + timedelta(seconds=1)
 
@@ -166,9 +167,14 @@ async def test_an_erasure_ends_only_where_every_region_that_has_keys_of_it_answe
 
 
 async def test_a_matters_hold_where_it_has_lived_keeps_it_from_being_erased(it: Border) -> None:
-    await it.move()
     matter = MatterScope("Byrne", frozenset({str(it.account)}))
-    held = await it.ireland.register.place(Terms(matter, LITIGATION), NORA)
+    placed = await it.ireland.register.place(Terms(matter, LITIGATION), NORA)
+    await it.ireland.register.propose_end(placed.id, NORA, "settled")
+    await it.ireland.register.confirm_end(placed.id, LIAM)
+    it.now += DELAY_HOLD
+    await it.move()
+    held = replace(placed, id=HoldId("f" * 32))
+    await it.ireland.register.adopt(held)  # seen by no move any more
     await it.world.close(AOIFE)
     with pytest.raises(Held) as refused:
         await erase(it)

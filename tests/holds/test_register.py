@@ -12,6 +12,7 @@ from policy.clearance import NotCleared, Role, SamePerson
 from policy.hold import DomainScope, HoldId, HoldState, MatterScope, Phase
 from policy.hold_query import TrafficQuery
 from policy.order import Timespan
+from storage.accounts import account_key
 from storage.audit.entry import Event
 from storage.audit.log import LogUnavailable
 from storage.errors import AlreadyExists, Corrupt, NotFound
@@ -123,9 +124,34 @@ async def test_every_kind_of_hold_survives_its_document(region: RegionStore) -> 
         span = Timespan(NOW - DAY, NOW)
         for terms in (
             replace(on(it.account), timespan=span, query=query, matter="2026/1", until=NOW + DAY),
-            Terms(MatterScope("m", frozenset({"b" * 32, "a" * 32})), EPOC_PR, until=NOW + 60 * DAY),
+            Terms(MatterScope("m", frozenset({str(it.account)})), EPOC_PR, until=NOW + 60 * DAY),
             Terms(DomainScope("example.ie"), LITIGATION),
         ):
             held = await it.register.place(terms, NORA)
             assert await it.another_register().get(held.id) == held
             assert describe_hold(held, NOW)["phase"] == "in force"
+
+
+async def test_a_matters_hold_is_not_partial_in_silence(
+    region: RegionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with ward(region) as it:
+        absent = AccountId.new()
+        both = Terms(MatterScope("m", frozenset({str(it.account), str(absent)})), LITIGATION)
+        with pytest.raises(Elsewhere):
+            await it.register.place(both, NORA)
+        assert [one async for one in it.register.list()] == [], "nothing was written"
+
+        alone = Terms(MatterScope("m", frozenset({str(it.account)})), LITIGATION)
+        held = await it.register.place(alone, NORA)
+        with pytest.raises(Elsewhere):
+            await it.register.enrol(held.id, NORA, absent)
+        assert (await it.register.get(held.id)).scope == alone.scope
+
+        async def leaves(_: object) -> None:
+            await it.store.mail.delete(account_key(it.account))
+
+        monkeypatch.setattr(it.register, "_settle", leaves)
+        with pytest.raises(Elsewhere, match="in force, but 1 of its 1 mailboxes left"):
+            await it.register.place(alone, NORA)
+        assert it.ledger.events() == [Event.HOLD_PLACED] * 2, "in force, and in the log"
