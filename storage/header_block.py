@@ -18,6 +18,8 @@ _EMPTY_LINE: Final = re.compile(rb"\n\r?\n")
 # A header that is longer stays in its message: 250 of those taken in at once are 16 MB, and a sender who
 # writes no empty line cannot make an index of his mail. Nearly all headers have 2 to 20 KB.
 LONGEST: Final = 64 * 1024
+# A longer one, which may be made to be hard to read, is told when somebody asks for it.
+LONGEST_TOLD: Final = LONGEST // 2
 
 
 def header_end(octets: bytes, start: int = 0, end: int | None = None) -> int:
@@ -55,7 +57,10 @@ class Telling:
     def indexed(self, content: bytes) -> Heading:
         """What the index keeps of a message."""
         end = header_end(content)
-        return Heading(content[:end], self.tell(content[:end])) if end <= LONGEST else Heading(b"")
+        if end > LONGEST:
+            return Heading(b"")
+        block = content[:end]
+        return Heading(block, self.tell(block) if end <= LONGEST_TOLD else b"")
 
 
 NOT_TOLD: Final = Telling(0, lambda _: b"")

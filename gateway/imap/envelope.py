@@ -94,9 +94,9 @@ def _usual(value: bytes) -> bytes | None:
     """The addresses of a field that has none but usual ones; None where each octet has to be looked at."""
     told: list[bytes] = []
     at = 0
-    while at < len(value):
+    while at < len(value) and len(told) < _MOST_ADDRESSES:
         found = _USUAL.match(value, at)
-        if found is None or len(told) == _MOST_ADDRESSES:
+        if found is None:
             return None
         quoted, phrase, local, domain, bare_local, bare_domain = found.groups()
         if local is None:

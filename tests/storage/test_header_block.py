@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.imap.sections import Cut, Section, SectionText
-from storage.header_block import LONGEST, NOT_TOLD, Telling, header_block, header_end
+from storage.header_block import LONGEST, LONGEST_TOLD, NOT_TOLD, Telling, header_block, header_end
 
 # Messages made of what the rule turns on.
 MESSAGES = st.lists(st.sampled_from([b"\r\n", b"\n", b"\r", b"A: b", b" folded", b"text", b":"]), max_size=12)
@@ -53,6 +53,8 @@ def test_a_span_ends_where_it_would_alone(content: bytes, before: bytes) -> None
 def test_what_is_too_long_stays_in_the_message() -> None:
     longest = b"A: ".ljust(LONGEST - 4, b"x") + b"\r\n\r\n"
     shout = Telling(1, bytes.upper)
-    assert shout.indexed(longest + b"body") == (longest, longest.upper())
+    assert shout.indexed(longest + b"body") == (longest, b"")
+    shorter = longest[len(longest) - LONGEST_TOLD :]
+    assert shout.indexed(shorter + b"body") == (shorter, shorter.upper())
     assert shout.indexed(b"A" + longest + b"body") == (b"", b"")
     assert shout.indexed(b"") == (b"", b"")
