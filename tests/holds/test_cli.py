@@ -168,3 +168,31 @@ def test_what_a_hold_of_one_region_does_not_reach_is_said(
     placed = situs(config, *domain)
     assert placed.json()["scope"] == {"domain": "firm.example"}
     assert "at home in eu-west-1, and none of another region" in placed.err
+
+
+def test_a_retention_rule_is_for_somebody(config: Path) -> None:
+    """A rule that is spelled otherwise than its domain or account keeps nothing, and nobody would know."""
+
+    def rules(command: str, *words: str) -> Ended:
+        return situs(config, "retention", command, "--region", "eu-west-1", "--json", *words)
+
+    made = situs(config, "account", "create", "kept@books.example", "--home", "eu-west-1", "--json")
+    account = made.json()["account"]
+    assert rules("set", "--for", "domain", "--name", "BÜCHER.Example", "--keep-at-least", "9").status == 0
+    named = rules("set", "--for", "account", "--name", "Kept@Books.example", "--keep-at-least", "9").json()
+    assert [(one["for"], one["name"]) for one in named["rules"]] == [
+        ("domain", "xn--bcher-kva.example"),
+        ("account", account),
+    ]
+    for words, status in (
+        (("set", "--for", "account", "--name", "zzz", "--delete-after", "9"), 2),
+        (("set", "--for", "account", "--name", "nobody@books.example", "--delete-after", "9"), 1),
+        (("set", "--for", "domain", "--name", "no domain", "--delete-after", "9"), 2),
+        (("set", "--for", "region", "--delete-after", "999999999999"), 2),
+        (("set", "--for", "region", "--delete-after", "-999999999999"), 2),
+        (("remove", "--for", "domain", "--name", "other.example"), 1),
+    ):
+        refused = rules(*words)
+        assert (refused.status, refused.err.count("\n")) == (status, 1), refused.err
+    assert rules("remove", "--for", "domain", "--name", "bücher.example").status == 0
+    assert rules("remove", "--for", "account", "--name", account).json() == {"rules": []}
