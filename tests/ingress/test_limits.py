@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
@@ -40,6 +41,35 @@ async def test_connections_of_one_address(open_door: OpenDoor) -> None:
         await one.play("C: QUIT\nS: 221 *\n-- closed")
     async with await house.peer() as three:
         await three.play("S: 220 *")
+
+
+@pytest.mark.parametrize(
+    ("lmtp", "connect_from", "peer", "is_counted"),
+    [
+        (True, (), "127.0.0.1", False),
+        (True, ("192.0.2.0/24",), "192.0.2.1", False),
+        (True, (), "192.0.2.1", True),
+        (False, (), "127.0.0.1", True),
+        (False, ("192.0.2.0/24",), "192.0.2.1", True),
+    ],
+)
+async def test_the_sites_own_queue_is_one_address_and_all_of_its_mail(
+    open_door: OpenDoor, lmtp: bool, connect_from: tuple[str, ...], peer: str, is_counted: bool
+) -> None:
+    """Over LMTP, from this host or from networks that the listener names. Anybody else is counted."""
+    limits = replace(SMALL, connections_per_address=2, connections_per_minute=3)
+    settings = ListenerSettings(
+        proxy_from=(ip_network("127.0.0.0/8"),), connect_from=tuple(map(ip_network, connect_from))
+    )
+    house = await open_door(lmtp=lmtp, limits=limits, settings=settings)
+    async with AsyncExitStack() as stack:
+        greetings = []
+        for _ in range(6):
+            client = await stack.enter_async_context(await house.peer())
+            await client.send(f"PROXY TCP4 {peer} 192.0.2.2 4711 24\r\n".encode())
+            greetings.append((await client.line())[:4])
+    expected = ["220 "] * 2 + ["421 "] * 4 if is_counted else ["220 "] * 6
+    assert greetings == expected
 
 
 async def test_connections_a_minute(open_door: OpenDoor) -> None:

@@ -34,13 +34,7 @@ pytestmark = pytest.mark.asyncio(loop_factories=["uvloop"])
 HOMES = {"aoife@example.ie": IRELAND, "bernd@example.de": GERMANY, "carol@example.com": VIRGINIA}
 MAILS = 1_000
 # What is slow on a busy machine is not what is down: only the region that is cut off may be put off.
-LIMITS = Limits(
-    connections_per_address=500,
-    connections_per_minute=100_000,
-    lookup_timeout=60.0,
-    store_timeout=60.0,
-    stop_timeout=90.0,
-)
+LIMITS = Limits(lookup_timeout=60.0, store_timeout=60.0, stop_timeout=90.0)
 PATIENT = 30.0  # seconds, a region's deadline
 
 
@@ -110,7 +104,7 @@ async def test_a_thousand_mails_to_three_regions_with_one_of_them_down_for_a_whi
             for address, home in HOMES.items():
                 await store.directory.create(Address.parse(address), home.code)
             port = store.door.port
-            postfix = Postfix(f"situs:inet:127.0.0.1:{port}", situs_destination_concurrency_limit="100")
+            postfix = Postfix(f"situs:inet:127.0.0.1:{port}")
             await stack.enter_async_context(postfix)
             for address in HOMES:
                 assert await asyncio.to_thread(refused_by, postfix.port, address) is None
@@ -192,11 +186,11 @@ async def test_smtp_source_on_many_connections(facing_the_internet: tuple[Memory
     post, port = facing_the_internet
     for options in [(), ("-d",)]:
         status, output = await run(
-            "smtp-source", "-s", "20", "-m", "500", "-l", "10240", *options,
+            "smtp-source", "-s", "50", "-m", "1000", "-l", "10240", *options,
             "-f", "sender@client.example", "-t", "aoife@example.ie", f"127.0.0.1:{port}",
         )  # fmt: skip
         assert status == 0, output
-    assert len(post.copies) == 1_000
+    assert len(post.copies) == 2_000
 
 
 async def test_smtp_source_over_lmtp_to_several_recipients() -> None:
