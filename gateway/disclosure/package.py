@@ -6,10 +6,9 @@
     traffic-0001.jsonl  traffic-0001.csv  content-0001.zip ...  in parts of at most 64 MiB
     content-0001.mbox                                           the content once more, where asked for
 
-Only a `RecordedPermit` gets this far: the release stands in the log before the first byte is read.
-Parts are written as they are made, step by step (`making`), into a folder named by the release's log
-entry. Nobody can ask for them before the disclosure names that entry and its manifest names them: a crash
-half way leaves parts that the next process goes on behind, and files that nothing names.
+Only a `RecordedPermit` gets this far: the release stands in the log before the first byte is read. Parts go,
+step by step (`making`), into a folder named by that log entry. Nobody can ask for them before the disclosure
+and its manifest name them: behind what a crash half way has left, the next process goes on.
 """
 
 from __future__ import annotations
@@ -27,7 +26,6 @@ from gateway.disclosure import models
 from gateway.disclosure.cms import Recipient
 from gateway.disclosure.lifecycle import Case, Deed
 from gateway.disclosure.making import Making, Place, Stage, Step, part_key
-from gateway.disclosure.models import Rendition
 from gateway.disclosure.office import software
 from gateway.disclosure.parts import (
     MessageVolume,
@@ -171,8 +169,7 @@ def _told(omission: models.Omission) -> tuple[str | None, str, str]:
 async def build(
     commission: Commission, making: Making, reader: DisclosureReader, store: Bucket, log: AuditLog
 ) -> Built:
-    """Read, encrypt and put every part that is not there yet; returns the manifest, which the caller
-    makes public.
+    """Read, encrypt and put every part that is not there yet; returns the manifest, to be made public.
 
     Raises Overtaken, and what the bucket and the log raise; a message that cannot be opened is an entry
     of the manifest's error list instead, since the others are still owed.
@@ -255,7 +252,7 @@ async def _add_content(
     deleted: frozenset[MessageId],
     after: str | None,
 ) -> None:
-    wants_mbox = Rendition.MBOX in commission.case.renditions
+    wants_mbox = models.Rendition.MBOX in commission.case.renditions
     volume: MessageVolume | None = None
     async with aclosing(reader.messages(after=after)) as messages:
         async for message in messages:
