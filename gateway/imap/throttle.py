@@ -11,7 +11,7 @@ from gateway.imap.tally import Tally
 from gateway.ingress.admission import PeerAddress
 from policy.address import Address
 
-_WINDOW: Final = 600.0  # seconds in which failures are counted
+WINDOW: Final = 600.0  # seconds in which failures are counted
 FAILURES_OF_A_PEER: Final = 100  # more than the sign-ins that an office begins at the same moment
 FAILURES_AT_A_MAILBOX: Final = 30
 
@@ -41,7 +41,7 @@ class Throttle:
         if address is not None:
             known = self._tally.is_marked(_pair(peer, address))
             bounds[_mailbox(address)] = _NO_BOUND if known else FAILURES_AT_A_MAILBOX
-        return self._tally.count(bounds, int(self._monotonic() // _WINDOW))
+        return self._tally.count(bounds, int(self._monotonic() // WINDOW))
 
     def undecided(self, peer: PeerAddress | None, address: Address | None) -> None:
         """Nobody could say whether the attempt was right: a region that is down shuts nobody out."""

@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import pytest
 
+from gateway.imap.throttle import FAILURES_AT_A_MAILBOX, WINDOW
 from tests.gateway.demos import RunningDemo, running_demo
 from tests.gateway.servers import RunningServer, serving
 
@@ -122,3 +123,34 @@ def test_clients_on_two_processes_lose_no_flag(demo: RunningDemo, server: Runnin
     for line in found:
         assert isinstance(line, bytes)
         assert expected <= set(re.findall(r"k\d\.\d", line.decode()))
+
+
+def test_workers_count_failures_to_sign_in_together(
+    demo: RunningDemo, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """An attacker who tries a password at a time, each over a connection of its own, comes to any of them."""
+
+    def answered(port: int, address: str) -> str:
+        with imaplib.IMAP4("127.0.0.1", port, timeout=120) as box:
+            try:
+                box.login(address, "wrong")
+            except imaplib.IMAP4.error as refused:
+                return str(refused).partition("[")[2].partition("]")[0]
+        raise AssertionError("that is nobody's password")
+
+    owner = demo.card.home("eu-west-1").address
+    tries = FAILURES_AT_A_MAILBOX + 10
+    with (
+        serving(demo.card, tmp_path_factory.mktemp("counting"), "--workers", "2") as running,
+        ThreadPoolExecutor(tries) as pool,
+    ):
+        for _ in range(2):
+            running.hear("worker serves")
+        # A window of ten minutes may end meanwhile: then it is tried once more, at the beginning of one.
+        for address in (owner, f"{owner.partition('@')[0]}+x@{owner.partition('@')[2]}"):
+            began = time.monotonic() // WINDOW
+            answers = list(pool.map(answered, [running.imap] * tries, [address] * tries))
+            if time.monotonic() // WINDOW == began:
+                break
+    assert answers.count("AUTHENTICATIONFAILED") == FAILURES_AT_A_MAILBOX, answers
+    assert answers.count("LIMIT") == 10, answers
