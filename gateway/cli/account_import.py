@@ -45,6 +45,10 @@ class _Wrong(Exception):
     """A line that asks for what cannot be."""
 
 
+class _NotNow(Exception):
+    """A line that somebody is at: an import that was killed a moment ago, most likely."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Line:
     number: int
@@ -71,8 +75,8 @@ async def import_accounts(house: House, file: Path) -> Imported:
                 result.made += 1
             else:
                 result.there += 1
-        except (_Wrong, StorageError) as error:
-            result.wrong += not isinstance(error, Unavailable)
+        except (_Wrong, _NotNow, StorageError) as error:
+            result.wrong += not isinstance(error, _NotNow | Unavailable)
             return f"{file}:{line.number}: {error}"
         return None
 
@@ -87,7 +91,11 @@ async def import_accounts(house: House, file: Path) -> Imported:
 
 
 async def _make(house: House, line: _Line, seen: dict[Address, int]) -> bool:
-    """False where the account is there already, at the same home. Raises _Wrong, StorageError."""
+    """False where the account is there already, at the same home.
+
+    Raises _Wrong, StorageError; _NotNow for an address that is reserved: for a minute it is somebody's
+    who may be dead (`storage.directory`), and then anybody may go on with it.
+    """
     if None in line.fields:
         raise _Wrong("it has more fields than the first line has names")
     try:
@@ -114,7 +122,7 @@ async def _make(house: House, line: _Line, seen: dict[Address, int]) -> bool:
         try:
             located = await house.directory.find(address)
         except UnknownAddress:
-            raise taken from None  # somebody else is making it at this moment
+            raise _NotNow(str(taken)) from None
         if located.home.code != home:
             raise _Wrong(f"home: the account is there already, at home in {located.home.code}") from None
         return False

@@ -254,6 +254,29 @@ def test_lines_that_are_wrong_are_named_and_the_others_are_done(
     assert "7 lines are wrong" in last
 
 
+def test_what_a_killed_import_was_at_is_a_reason_to_run_it_again(
+    deployment: Deployment, domain: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reserved an address and died: for a minute nobody knows that it is dead."""
+
+    class Killed(BaseException):
+        pass
+
+    async def dies(*_: object, **__: object) -> None:
+        raise Killed
+
+    half = csv(tmp_path, f"address,home\nb@{domain},eu-west-1\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(SubscriberRecord, "create", dies)
+        with pytest.raises(Killed):
+            deployment.run("account", "import", half)
+    file = csv(tmp_path, f"address,home\na@{domain},eu-west-1\nb@{domain},eu-west-1\n")
+    ended = deployment.run("account", "import", file)
+    assert (ended.status, ended.out) == (75, "1 made, 0 there already, 1 failed\n")
+    assert f"{file}:3: an account with that address is being made at this moment" in ended.err
+    assert "run it again" in ended.err
+
+
 def test_a_region_that_is_down_is_a_reason_to_run_it_again(
     deployment: Deployment, domain: str, tmp_path: Path
 ) -> None:
