@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, Final, final
 
 import structlog
+from aiohttp import ETag
 
 from gateway.disclosure.authentication import Asker, Authentication, Presented, Unauthenticated
 from gateway.disclosure.lifecycle import Deed
@@ -62,6 +63,7 @@ class Attempt:
         self._chamber = office.chambers[office.seat]
         self._asker: Asker | None = None
         self._facts: dict[str, Any] = {}
+        self.expects: tuple[ETag, ...] | None = None  # a change's If-Match
 
     @property
     def asker(self) -> Asker:

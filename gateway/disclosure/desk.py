@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final, TypeVar, final
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from prometheus_client import CollectorRegistry
 
 from gateway.disclosure.attempt import Attempt
@@ -15,6 +15,7 @@ from gateway.disclosure.lifecycle import DisclosureId
 from gateway.disclosure.metrics import Metrics
 from gateway.disclosure.office import Chamber, Office
 from gateway.disclosure.oidc import Issuer
+from gateway.disclosure.presentation import entity_tag
 from gateway.disclosure.problems import Kind, Problem
 from gateway.disclosure.transport import RateLimit, presented
 from gateway.disclosure.turns import Turns
@@ -25,6 +26,7 @@ from storage.holds import HoldRegister
 from storage.operators import OperatorRegister
 from storage.versions import Versions
 
+ANY: Final = "*"
 _T = TypeVar("_T")
 
 
@@ -81,6 +83,7 @@ class Desk:
         chamber, case = self.office.chambers[region], filed.disclosure.case
         attempt.enter(chamber, case.account)
         attempt.learn(disclosure=str(case.id), instrument=case.instrument, issuer=case.issuer)
+        _require_match(attempt, filed)
         return chamber, filed
 
     async def _search(self, text: str) -> tuple[RegionCode, Filed]:
@@ -114,6 +117,15 @@ async def in_one_of(
     raise Problem(Kind.NOT_FOUND)
 
 
+def _require_match(attempt: Attempt, filed: Filed) -> None:
+    """RFC 9110 13.1.1: a change is made to what the caller has read, or not at all. Raises Problem 412."""
+    if attempt.expects is None or any(each.value == ANY for each in attempt.expects):
+        return
+    tag = entity_tag(filed.disclosure)
+    if not any(each.value == tag and not each.is_weak for each in attempt.expects):
+        raise Problem(Kind.STALE, "the disclosure is not the one that If-Match names")
+
+
 async def admitted(request: web.Request, attempt: Attempt) -> None:
     """Authenticate, within the rates. Raises 401; 429, which alone is not an entry in the log.
 
@@ -130,6 +142,8 @@ async def admitted(request: web.Request, attempt: Attempt) -> None:
             desk.stranger_rate.take(peer)
         raise
     desk.operator_rate.take(asker.token)
+    if request.method == hdrs.METH_POST:
+        attempt.expects = request.if_match
 
 
 def cleared(attempt: Attempt, role: Role, region: RegionCode) -> Clearance:

@@ -72,7 +72,8 @@ OPERATIONS: Final = (
         "get",
         _DISCLOSURE,
         "getDisclosure",
-        "One disclosure. Role: any, in its region.",
+        "One disclosure. Role: any, in its region. A change with its `ETag` as `If-Match` is made to "
+        "this one or not at all (412).",
         models.Disclosure,
         problems=_FOUND,
         conditional=True,
@@ -95,7 +96,7 @@ OPERATIONS: Final = (
         "Reject. Role: approver, never the one who asked.",
         models.Disclosure,
         asks=models.RejectionRequest,
-        problems=(*_BODY, *_FOUND, Kind.ROLE, Kind.SAME_PERSON, Kind.STATE),
+        problems=(*_BODY, *_FOUND, Kind.ROLE, Kind.SAME_PERSON, Kind.STATE, Kind.STALE),
     ),
     Operation(
         "get",
@@ -128,7 +129,7 @@ OPERATIONS: Final = (
         models.Disclosure,
         asks=models.AnswerRequest,
         asks_for_body=True,
-        problems=(*_BODY, *_FOUND, Kind.ROLE, Kind.STATE),
+        problems=(*_BODY, *_FOUND, Kind.ROLE, Kind.STATE, Kind.STALE),
     ),
     Operation(
         "post",
@@ -139,7 +140,7 @@ OPERATIONS: Final = (
         models.Disclosure,
         asks=models.ValidationRequest,
         asks_for_body=True,
-        problems=(*_BODY, *_FOUND, Kind.ROLE, Kind.STATE, Kind.REFUSED, Kind.MALFORMED_ORDER),
+        problems=(*_BODY, *_FOUND, Kind.ROLE, Kind.STATE, Kind.STALE, Kind.REFUSED, Kind.MALFORMED_ORDER),
     ),
     Operation(
         "post",
@@ -149,7 +150,7 @@ OPERATIONS: Final = (
         "Reg. (EU) 2023/1543 Art. 11). Role: intake. The hold goes on until two custodians release it.",
         models.Disclosure,
         asks=models.ConfirmationRequest,
-        problems=(*_BODY, *_FOUND, Kind.ROLE, Kind.STATE),
+        problems=(*_BODY, *_FOUND, Kind.ROLE, Kind.STATE, Kind.STALE),
     ),
     Operation(
         "get",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime
 
 from gateway.disclosure import hold_models, models
@@ -18,6 +19,11 @@ from gateway.disclosure.lifecycle import (
     Signed,
 )
 from policy.hold import DomainScope, Hold, MailboxScope, MatterScope, OrderBasis, OwnLitigation
+
+
+def entity_tag(disclosure: Disclosure) -> str:
+    """The tag of a disclosure as it is presented (RFC 9110 8.8.3): another one with each change."""
+    return hashlib.sha256(present(disclosure).model_dump_json().encode()).hexdigest()
 
 
 def present(disclosure: Disclosure) -> models.Disclosure:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from bisect import insort
 from datetime import datetime
@@ -18,7 +17,7 @@ from gateway.disclosure.lifecycle import AwaitingDisclosure, Disclosed, Disclosu
 from gateway.disclosure.making import folder, part_key
 from gateway.disclosure.office import Chamber
 from gateway.disclosure.pages import decode_token, encode_token
-from gateway.disclosure.presentation import present
+from gateway.disclosure.presentation import entity_tag, present
 from gateway.disclosure.problems import Kind, Problem
 from gateway.disclosure.transport import json_response, read_query
 from policy.assessment import Outcome
@@ -145,7 +144,7 @@ async def get_disclosure(request: web.Request) -> web.StreamResponse:
         filed = await view(attempt, desk, request.match_info["id"])
     body = present(filed.disclosure).model_dump_json().encode()
     response = web.Response(body=body, content_type="application/json")
-    return _conditional(request, response, hashlib.sha256(body).hexdigest())
+    return _conditional(request, response, entity_tag(filed.disclosure))
 
 
 async def view(attempt: Attempt, desk: Desk, text: str) -> Filed:

@@ -208,6 +208,22 @@ async def test_what_has_not_changed_is_not_sent_again(desk: Gateway) -> None:
         assert (again.status, again.body) == (304, b"")
 
 
+async def test_a_change_is_made_to_what_was_read_or_not_at_all(desk: Gateway) -> None:
+    """RFC 9110 13.1.1, with strong comparison."""
+    disclosure = (await desk.present(order(categories=["subscriber"]), requested=["subscriber"])).json["id"]
+    path = f"/v1/disclosures/{disclosure}"
+    tag = (await desk.ask("GET", path)).headers["ETag"]
+    for given in ('"another"', f"W/{tag}"):
+        answer = await desk.ask("POST", f"{path}:reject", "art", headers={"If-Match": given})
+        assert (answer.status, answer.problem) == (412, "stale")
+        assert "index" in answer.json["audit"]
+    rejected = await desk.ask("POST", f"{path}:reject", "art", headers={"If-Match": f'"another", {tag}'})
+    assert (rejected.status, rejected.json["status"]) == (200, "Rejected")
+    again = await desk.ask("POST", f"{path}:approve", "art", headers={"If-Match": tag})
+    assert (again.status, again.problem) == (412, "stale")
+    assert (await desk.ask("POST", f"{path}:approve", "art", headers={"If-Match": "*"})).problem == "state"
+
+
 async def test_more_than_the_rate_is_neither_read_nor_recorded(settle: Settle) -> None:
     terms = Terms(attempts_a_minute=3, strangers_a_minute=2)
     async with gateway(settle, regions=(IRELAND,), terms=terms) as desk:
