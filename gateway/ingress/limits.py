@@ -42,9 +42,10 @@ class Limits:
     connections_per_minute: int = 6_000
     """421 4.7.0, from one address."""
     commands: int = 10_000
-    """421 4.7.0, in one session."""
+    """421 4.7.0, in one session; the mail server in front (see above) uses one for as long as it likes."""
     errors: int = 20
-    """421 4.7.0, in one session: replies of 500 and above."""
+    """421 4.7.0, in one session since its last message: replies of 500 and above. Not for the mail server in
+    front, which asks over one session who is here."""
 
     command_timeout: float = 300.0
     """421 4.4.2. RFC 5321 4.5.3.2.7: at least 5 minutes."""

@@ -97,12 +97,14 @@ class Session:
                 await self._read_proxy_header()
             if visit.settings.connect_from and not within(visit.peer, visit.settings.connect_from):
                 raise Ended(say.NOT_WELCOME)
-            is_counted = (not from_proxy or visit.record.proxied) and not self._is_own_queue(visit.peer)
-            if is_counted:
+            visit.own_queue = self._is_own_queue(visit.peer)
+            if (not from_proxy or visit.record.proxied) and not visit.own_queue:
                 refusal = visit.reception.admission.enter(visit.peer)
                 if refusal is not None:
                     raise Ended(refusal)
                 self._admitted = visit.peer
+        else:
+            visit.own_queue = visit.dialect.reply_each
         if visit.settings.implicit_tls:
             await self._start_tls()
 
@@ -135,7 +137,7 @@ class Session:
             try:
                 line = await read_command(self._wire, visit.limits.command_timeout)
                 visit.record.commands += 1
-                if visit.record.commands > visit.limits.commands:
+                if visit.record.commands > visit.limits.commands and not visit.own_queue:
                     raise Ended(say.TOO_MANY_COMMANDS)
                 await self._obey(line)
             except LineTooLong:
@@ -146,7 +148,7 @@ class Session:
                 if refused.reply is say.UNKNOWN_COMMAND and commands.is_http(line):
                     raise Ended(say.NO_WEB_SERVER) from None
                 visit.reply(refused.reply)
-            if visit.record.errors > visit.limits.errors:
+            if visit.record.errors > visit.limits.errors and not visit.own_queue:
                 raise Ended(say.TOO_MANY_ERRORS)
 
     async def _obey(self, line: bytes) -> None:

@@ -26,7 +26,10 @@ class Ended(Exception):
 @final
 @dataclass(slots=True)
 class Visit:
-    """One connection's facts. `peer` is None on a UNIX socket; `hello` is the verb, "" before it."""
+    """One connection's facts. `peer` is None on a UNIX socket; `hello` is the verb, "" before it.
+
+    `own_queue`: the peer is the mail server in front, which brings all of the site's mail.
+    """
 
     reception: Reception
     dialect: Dialect
@@ -36,6 +39,7 @@ class Visit:
     peer: PeerAddress | None = None
     hello: str = ""
     helo: str = ""
+    own_queue: bool = False
 
     def __post_init__(self) -> None:
         self.record = SessionRecord(self.dialect.name)

@@ -6,13 +6,14 @@ import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 
 import pytest
 
 from gateway.ingress.admission import Admission
 from gateway.ingress.limits import Limits, ListenerSettings
 from gateway.ingress.memory import Memory, MemoryFull, Receiving
-from tests.ingress.conftest import MIB, SMALL, House, OpenDoor
+from tests.ingress.conftest import ANYWHERE, MIB, SMALL, House, OpenDoor
 from tests.ingress.posts import IRELAND
 from tests.ingress.transcripts import Peer
 
@@ -112,6 +113,22 @@ async def test_commands_of_a_session(open_door: OpenDoor) -> None:
             S: 421 4.7.0 too many commands in one session
             -- closed
         """)
+
+
+@pytest.mark.parametrize("on", ["this host", "a UNIX socket"])
+async def test_the_sites_own_queue_may_use_one_session_for_long(
+    open_door: OpenDoor, tmp_path: Path, on: str
+) -> None:
+    """Postfix keeps a busy connection for five minutes (lmtp_connection_reuse_time_limit), and asks over it
+    who is here: a 421 for some who are not would put off the mail of those who are."""
+    settings = ListenerSettings(unix=tmp_path / "lmtp.sock") if on == "a UNIX socket" else ANYWHERE
+    house = await open_door(lmtp=True, limits=replace(SMALL, commands=3, errors=2), settings=settings)
+    streams = await asyncio.open_unix_connection(settings.unix) if settings.unix else None
+    async with Peer(*streams) if streams else await house.peer() as peer:
+        await peer.play("S: 220 *\n" + "C: NOOP\nS: 250 *\n" * 10)
+        await peer.play("C: LHLO c\n" + "S: 250-*\n" * 6 + "S: 250 *\nC: MAIL FROM:<>\nS: 250 *\n")
+        await peer.play("C: RCPT TO:<nobody@example.ie>\nS: 550 5.1.1 *\n" * 10)
+        await peer.play("C: RCPT TO:<aoife@example.ie>\nS: 250 *")
 
 
 async def test_errors_of_a_session_that_gets_nowhere(open_door: OpenDoor) -> None:
