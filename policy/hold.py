@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final, final
 
@@ -28,6 +28,7 @@ from policy.rules import AtExpiry
 # days, so that a release by mistake can be taken back before anything is gone.
 # https://learn.microsoft.com/purview/ediscovery-identify-a-hold-on-an-exchange-online-mailbox
 DELAY_HOLD: Final = timedelta(days=30)
+_LAST_MOMENT: Final = datetime.max.replace(tzinfo=UTC)
 
 _ID: Final = re.compile(r"[0-9a-f]{32}\Z")
 _REASON_LIMIT: Final = 1000
@@ -105,6 +106,12 @@ class MatterScope:
 
 
 HoldScope = MailboxScope | DomainScope | MatterScope
+
+
+def _after_delay(moment: datetime) -> datetime:
+    """With the delay hold after it. Somebody's "for ever" is 9999-12-31: there a hold ends with the
+    calendar, and does not stop the whole register, which every deletion reads."""
+    return min(moment, _LAST_MOMENT - DELAY_HOLD) + DELAY_HOLD
 
 
 @final
@@ -214,10 +221,10 @@ class Hold:
         """
         ends: list[datetime] = []
         if self.release is not None:
-            ends.append(self.release.at + DELAY_HOLD)
+            ends.append(_after_delay(self.release.at))
         if self.until is not None:
             lapses_at_once = isinstance(self.basis, OrderBasis) or self.at_expiry is AtExpiry.DESTROY
-            ends.append(self.until if lapses_at_once else self.until + DELAY_HOLD)
+            ends.append(self.until if lapses_at_once else _after_delay(self.until))
         return min(ends, default=None)
 
     def keeps(self, now: datetime) -> bool:

@@ -51,6 +51,8 @@ def query_of(
     """Raises UsageFault for what is no address."""
     if not (parties or domains or message_ids):
         return None
+    if not all(wanted.strip("<> ") for wanted in message_ids):
+        raise UsageFault("--message-id: an id is expected")
     return TrafficQuery(
         frozenset(map(parse_address, parties)),
         frozenset(map(parse_domain_name, domains)),

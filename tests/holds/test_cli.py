@@ -164,6 +164,9 @@ def test_what_a_hold_of_one_region_does_not_reach_is_said(
     assert (refused.status, refused.err.count("\n")) == (1, 1)
     assert "nothing is held" in refused.err
     assert "eu-central-1: jonas@firm.example; eu-west-1: cara@firm.example" in refused.err
+    for_ever = ("--until", "9999-12-31", "--reason", "r", "--json")
+    assert situs(config, "hold", "place", "cara@firm.example", *for_ever).json()["phase"] == "in force"
+    assert situs(config, "hold", "place", "cara@firm.example", "--message-id", "<>", *for_ever).status == 2
     domain = ("hold", "place", "--domain", "FIRM.example", "--region", "eu-west-1", "--reason", "r", "--json")
     placed = situs(config, *domain)
     assert placed.json()["scope"] == {"domain": "firm.example"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -158,6 +158,16 @@ def test_query(query: TrafficQuery, mail: Mail, matches: bool) -> None:
 def test_an_empty_query_is_refused() -> None:
     with pytest.raises(QueryError):
         TrafficQuery()
+
+
+@pytest.mark.parametrize("day", [30, 31])
+def test_an_end_at_the_end_of_the_calendar_stops_no_register(day: int) -> None:
+    for_ever = datetime(9999, 12, day, 23, 59, tzinfo=UTC)
+    held = hold(until=for_ever)
+    assert held.keeps(for_ever - DAY)
+    assert held.phase(NOW) is Phase.IN_FORCE
+    assert held.keeps_until is not None
+    assert held.keeps_until >= for_ever
 
 
 def test_several_holds_keep_while_any_is_in_force() -> None:
