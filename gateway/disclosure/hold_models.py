@@ -45,7 +45,8 @@ class HoldRequest(Asked):
     """What is to be kept, why, and until when.
 
     Either one mailbox (`address`), or several of a matter (`addresses` and `matter`), or every mailbox
-    of a region with an address in a domain, those to come too (`domain` and `region`).
+    of a region with an address in a domain, those to come too (`domain` and `region`). A hold is of one
+    region and stands under its law: mailboxes of several regions are refused, and nothing is held.
     """
 
     address: AddressText | None = None
@@ -114,7 +115,8 @@ class Hold(Told):
     address: str | None
     """The mailbox, as the custodian asked for it; null for a hold on a domain or a matter."""
     domain: str | None
-    """The domain of whose addresses every mailbox is held; null for any other hold."""
+    """The domain of whose addresses every mailbox at home in `region` is held, and none of another region;
+    null for any other hold."""
     accounts: Count | None
     """How many mailboxes of the matter are held; null for any other hold."""
     matter: str | None
