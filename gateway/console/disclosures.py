@@ -16,12 +16,18 @@ from gateway.console import next_steps, order_reading, words
 from gateway.console.forms import read_filters, read_form, understood
 from gateway.console.pages import ROOT, page
 from gateway.disclosure import models
-from gateway.disclosure.approval import approve_disclosure, hear_answer, reject_disclosure
+from gateway.disclosure.approval import (
+    Pending,
+    approve_disclosure,
+    hear_answer,
+    may_object,
+    reject_disclosure,
+)
 from gateway.disclosure.attempt import Attempt
 from gateway.disclosure.desk import DESK, Desk, admitted
 from gateway.disclosure.docket import Filed
 from gateway.disclosure.housekeeping import HOUSE
-from gateway.disclosure.lifecycle import AwaitingApproval, AwaitingDisclosure
+from gateway.disclosure.lifecycle import Disclosed
 from gateway.disclosure.models import Manifest, Status
 from gateway.disclosure.presentation import present
 from gateway.disclosure.problems import Kind, Problem
@@ -187,8 +193,9 @@ def _shown(
         what_next=next_steps.what_next(state, attempt.now),
         decided_by=next_steps.decided_by(state),
         encrypted_to=next_steps.encrypted_to(case, order.order.deliver_to),
-        heard=state.heard if isinstance(state, AwaitingApproval | AwaitingDisclosure) else None,
-        awaits_answer=isinstance(state, AwaitingApproval | AwaitingDisclosure) and next_steps.waits(state),
+        heard=state.heard if isinstance(state, Pending) else None,
+        awaits_answer=isinstance(state, Pending) and next_steps.waits(state),
+        may_object=isinstance(state, Pending | Disclosed) and may_object(case, attempt.now),
         validation=validation,
         undecided=shown.status is Status.AWAITING_APPROVAL,
         asker=asker,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NoReturn, assert_never, final
+from typing import Any, Final, NoReturn, assert_never, final
 
 from gateway.disclosure.attempt import Attempt
 from gateway.disclosure.cms import CannotReceive, Recipient
@@ -22,15 +22,17 @@ from gateway.disclosure.lifecycle import (
     AwaitingApproval,
     AwaitingDisclosure,
     Case,
+    Disclosed,
     Disclosure,
     Heard,
     WrongState,
 )
+from gateway.disclosure.lifecycle import Entry as Place
 from gateway.disclosure.models import AnswerRequest
 from gateway.disclosure.office import Chamber, Office
 from gateway.disclosure.problems import Kind, Problem
 from gateway.disclosure.validating import standing_order
-from policy.assessment import EnforcingAnswer, FindingCode, Outcome
+from policy.assessment import EnforcingAnswer, FindingCode, ObligationCode, Outcome
 from policy.clearance import ApprovedPermit, Clearance, NotCleared, Role, SamePerson, approve
 from policy.decision import Await, Circumstances, Permit, Preserve, Refusal, decide
 from policy.verification import Unverified, read_order, verify_order
@@ -40,6 +42,7 @@ from storage.operators import person
 
 # What can still come to a release.
 Pending = AwaitingApproval | AwaitingDisclosure
+_ANOTHERS_SAY: Final = ObligationCode.ENFORCING_AUTHORITY
 
 
 @final
@@ -176,22 +179,45 @@ def _undecided(filed: Filed, approver: Clearance, wanted: str) -> AwaitingApprov
 async def hear_answer(attempt: Attempt, desk: Desk, text: str, answer: AnswerRequest) -> Filed:
     """Record what the enforcing authority said (Reg. (EU) 2023/1543 Art. 8, 12). Raises Problem.
 
-    `cleared` ends the wait: an approved release follows by itself. `objected` ends the disclosure.
+    `cleared` ends the wait: an approved release follows by itself. `objected` ends the disclosure; in an
+    emergency, where nothing waits, it is heard until the authority's time is over, and what was prepared
+    meanwhile goes (Art. 10(4), 12(3)).
     """
     chamber, filed = await desk.find(attempt, text)
     cleared(attempt, Role.INTAKE, chamber.region.code)
     state, docket = filed.disclosure, desk.dockets[chamber.region.code]
-    if not isinstance(state, AwaitingApproval | AwaitingDisclosure):
+    objects = answer.enforcing_authority is EnforcingAnswer.OBJECTED
+    if isinstance(state, Disclosed) and objects and may_object(state.case, attempt.now):
+        await _objection(attempt)
+        return await moved(docket, filed, state.withdraw(_ground(answer), attempt.now))
+    if not isinstance(state, Pending):
         raise wrong_state(state, "answered for")
-    if state.case.decision["outcome"] != Outcome.AWAIT:
-        raise Problem(Kind.STATE, "no enforcing authority has a say in this disclosure")
-    if answer.enforcing_authority is EnforcingAnswer.CLEARED:
+    if state.case.decision["outcome"] != Outcome.AWAIT and not (
+        objects and may_object(state.case, attempt.now)
+    ):
+        raise Problem(Kind.STATE, "this disclosure waits for no answer of an enforcing authority")
+    if not objects:
         place = await attempt.commit(Event.DISCLOSURE_ANSWERED, outcome=Result.PERMIT)
         return await moved(docket, filed, state.hear(Heard(attempt.deed(place), answer.note)))
+    place = await _objection(attempt)
+    return await moved(docket, filed, state.cancel(_ground(answer), attempt.now, attempt.deed(place)))
+
+
+def may_object(case: Case, now: datetime) -> bool:
+    """Whether what did not wait for the enforcing authority may still be refused by it: in an emergency."""
+    if case.decision["outcome"] == Outcome.AWAIT:  # there it is heard before anything is released
+        return False
+    ends = [owed["due"] for owed in case.decision["obligations"] if owed["code"] == _ANOTHERS_SAY]
+    return any(now < datetime.fromisoformat(end) for end in ends)
+
+
+async def _objection(attempt: Attempt) -> Place:
     findings = (FindingCode.ENFORCING_AUTHORITY.value,)
-    place = await attempt.commit(Event.DISCLOSURE_CANCELLED, outcome=Result.REFUSE, findings=findings)
-    reason = answer.note or "the enforcing authority raised a ground for refusal (Art. 12)"
-    return await moved(docket, filed, state.cancel(reason, attempt.now, attempt.deed(place)))
+    return await attempt.commit(Event.DISCLOSURE_CANCELLED, outcome=Result.REFUSE, findings=findings)
+
+
+def _ground(answer: AnswerRequest) -> str:
+    return answer.note or "the enforcing authority raised a ground for refusal (Art. 12)"
 
 
 async def _cancel(

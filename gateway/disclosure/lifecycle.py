@@ -10,7 +10,8 @@
                          ──fail──> PreservationNotAvailable
 
     each of these but the ended ones ──withdraw──> Cancelled, where an emergency's validation does not come:
-    Disclosed and Preserved too, since what was kept or prepared must go (Reg. (EU) 2023/1543 Art. 4(5))
+    Disclosed and Preserved too, since what was kept or prepared must go (Reg. (EU) 2023/1543 Art. 4(5));
+    and Disclosed where the enforcing authority objects to what did not wait for it (Art. 10(4), 12(3))
 
 `AwaitingApproval(...).disclose(...)` does not pass mypy. At run time a state comes out of a sealed
 document, where only a `match` can tell which it is; `WrongState` is what a caller raises in the

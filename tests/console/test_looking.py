@@ -12,7 +12,7 @@ from playwright.async_api import Browser, Locator, Page, expect
 from storage.audit.entry import Event
 from tests.console.eyes import accessible, base, looking, picture
 from tests.disclosure.desk import IRELAND, NOW, Gateway, claims, order, warrant
-from tests.disclosure.test_validation import emergency, validated
+from tests.disclosure.test_validation import emergency, urgent, validated
 from tests.policy import pki
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -293,3 +293,17 @@ async def _tab_to_label(page: Page, label: str) -> None:
         if await page.evaluate("() => document.activeElement.labels?.[0]?.textContent.trim()") == label:
             return
     raise AssertionError(f"{label} cannot be reached by keyboard")
+
+
+async def test_an_emergency_waits_for_no_answer_and_hears_an_objection(
+    chromium: Browser, desk: Gateway
+) -> None:
+    asked = (await desk.present(urgent(jti="URGENT-2"))).json["id"]
+    async with looking(chromium, desk, "ina") as page:
+        await page.goto(f"{base(desk)}/disclosures/{asked}")
+        await expect(page.get_by_text("The release does not wait for it.")).to_be_visible()
+        await expect(page.get_by_label("It has no objection")).to_have_count(0)
+        await _seen(page, "may-object")
+        await page.get_by_label("It objects").check()
+        await page.get_by_role("button", name="Record the answer").click()
+        await expect(page.locator(".lead .status")).to_have_text("Cancelled")

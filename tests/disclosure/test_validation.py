@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -203,3 +203,52 @@ async def test_what_a_validation_leaves_has_its_place_in_the_region(desk: Gatewa
     assert (await validate(desk, asked["id"], validated(order))).status == 200
     async for listed in desk.chamber().store.mail.list(""):
         assert place_of(listed.key)
+
+
+def urgent(**changes: Any) -> str:
+    """A German judge's order for content in an emergency: it does not wait, and Ireland may still object."""
+    usual = claims(
+        instrument="eu.epoc",
+        issuing_state="DE",
+        iss="DE court",
+        categories=["traffic", "content"],
+        emergency=True,
+        exp=int((NOW + timedelta(days=30)).timestamp()),
+    )
+    return pki.judge("DE").sign(usual | changes)
+
+
+async def answered(desk: Gateway, disclosure: str, said: str) -> Answer:
+    return await desk.ask(
+        "POST",
+        f"/v1/disclosures/{disclosure}:answer",
+        json={"enforcing_authority": said, "note": "ground 12"},
+    )
+
+
+@pytest.mark.parametrize("approved", [False, True], ids=["before-approval", "after-release"])
+async def test_an_objection_in_an_emergency_ends_what_did_not_wait_for_it(
+    desk: Gateway, approved: bool
+) -> None:
+    """Reg. (EU) 2023/1543 Art. 10(4), 12(3)."""
+    await desk.deliver(b"Subject: x\r\n\r\nx\r\n")
+    presented_ = await desk.present(urgent())
+    asked = presented_.json["id"]
+    assert presented_.json["decision"]["outcome"] == "permit"
+    assert (await answered(desk, asked, "cleared")).problem == "state"  # nothing waits for it
+    if approved:
+        assert (await desk.approve(asked)).json["status"] == "Disclosed"
+    ended = await answered(desk, asked, "objected")
+    assert (ended.status, ended.json["status"], ended.json["reason"]) == (200, "Cancelled", "ground 12")
+    assert (await desk.ask("GET", f"/v1/disclosures/{asked}/package")).problem == "state"
+    await house(desk)
+    assert [version async for version in Versions(desk.chamber().store).list(f"packages/{asked}/")] == []
+    last = [entry for entry in await desk.log() if entry.event is Event.DISCLOSURE_CANCELLED]
+    assert [(entry.outcome, entry.findings) for entry in last] == [(Result.REFUSE, ("enforcing-authority",))]
+
+
+async def test_an_objection_after_its_time_ends_nothing(desk: Gateway) -> None:
+    asked = (await desk.present(urgent())).json
+    (owed,) = [each for each in asked["decision"]["obligations"] if each["code"] == "enforcing-authority"]
+    desk.clock.now = datetime.fromisoformat(owed["due"])
+    assert (await answered(desk, asked["id"], "objected")).problem == "state"
