@@ -9,18 +9,20 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from policy.hold import Hold, HoldState
-from policy.rules import Preservation
+from policy.hold import Hold, HoldState, OrderBasis
+from policy.lawbook import Lawbook
 
 
-def require_lawful(hold: Hold, until: datetime | None, rule: Preservation | None) -> None:
-    """May a hold that was placed on an order be prolonged to `until` (None: without end)?
+def require_lawful(hold: Hold, until: datetime | None, lawbook: Lawbook) -> None:
+    """May a hold be prolonged to `until` (None: without end)? Raises HoldState, with the citation.
 
-    `rule` is that of the order's instrument; None for one that preserves nothing by itself, whose
-    hold ends when it is answered. Raises HoldState, with the citation.
+    Our own litigation's hold may, and that of an order that preserves nothing by itself: it ends when
+    the order is answered.
     """
-    if rule is None:
+    instrument = lawbook.instrument(hold.basis.instrument) if isinstance(hold.basis, OrderBasis) else None
+    if instrument is None or instrument.preservation is None:
         return
+    rule = instrument.preservation
     source = rule.citation.source
     if rule.extension is None:
         raise HoldState("until", f"the preservation cannot be prolonged ({source})")

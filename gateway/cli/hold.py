@@ -27,6 +27,7 @@ from gateway.cli.outcome import AnswerIsNo, UsageFault
 from gateway.cli.region import configured
 from gateway.config import Config
 from gateway.house import House
+from gateway.law import packaged_lawbook
 from gateway.trust import TrustDirectory
 from policy.address import Address
 from policy.clearance import Clearance, NotCleared, Role
@@ -42,6 +43,7 @@ from policy.hold import (
     OwnLitigation,
     Phase,
 )
+from policy.prolongation import require_lawful
 from policy.verification import MalformedOrder, Unverified, read_order, verify_order
 from storage.audit.entry import Entry, Event
 from storage.coverage import Coverage, Coverer, Proof
@@ -259,11 +261,15 @@ def release(
 @token_option
 @config_option
 def prolong(config: Config, token: Token, json_: bool, reference: str, until: datetime | None) -> None:
-    """Give HOLD a later end, or none. One custodian suffices: more is kept, not less."""
+    """Give HOLD a later end, or none. One custodian suffices: more is kept, not less.
+
+    What an order preserves is prolonged no further than its law goes.
+    """
     wanted = parse_hold(reference)
 
     async def work(house: House) -> Hold:
-        code, _, by = await _find(house, token, wanted)
+        code, found, by = await _find(house, token, wanted)
+        require_lawful(found, until, packaged_lawbook(house.config.lawbook))
         return await (await house.holds(code)).prolong(wanted, by, until)
 
     show_hold(run(config, lambda house: told(work(house))), json_)

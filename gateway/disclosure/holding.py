@@ -33,7 +33,6 @@ from policy.hold import (
 )
 from policy.order import ClaimError, Timespan
 from policy.prolongation import require_lawful
-from policy.rules import Preservation
 from policy.verification import MalformedOrder, Unverified, read_order, verify_order
 from storage.audit.entry import Event
 from storage.errors import AlreadyExists
@@ -229,19 +228,11 @@ async def post_prolongation(request: web.Request) -> web.StreamResponse:
         body = await read_model(request, hold_models.HoldProlongRequest, terms.body_limit, terms.body_time)
         register, hold, by = await _find(desk, attempt, request.match_info["id"])
         try:
-            require_lawful(hold, body.until, _preservation(attempt, hold))
+            require_lawful(hold, body.until, attempt.office.lawbook)
             changed = await register.prolong(hold.id, by, body.until)
         except (HoldError, NotCleared) as error:
             raise _problem(error) from None
     return json_response(present_hold(changed, attempt.now))
-
-
-def _preservation(attempt: Attempt, hold: Hold) -> Preservation | None:
-    """What the law says of how long the hold's order preserves, if it is one that does."""
-    if not isinstance(hold.basis, OrderBasis):
-        return None
-    instrument = attempt.office.lawbook.instrument(hold.basis.instrument)
-    return instrument.preservation if instrument else None
 
 
 async def _find(desk: Desk, attempt: Attempt, text: str) -> tuple[HoldRegister, Hold, Clearance]:
