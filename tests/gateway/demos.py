@@ -19,7 +19,7 @@ from gateway.demo.card import Card
 SITUS: Final = [sys.executable, "-m", "gateway"]
 
 
-def situs(*words: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+def situs(*words: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
     """Runs a command to its end."""
     return subprocess.run([*SITUS, *words], capture_output=True, text=True, timeout=timeout, check=False)
 
