@@ -57,7 +57,7 @@ def test_mail_doors_without_a_gateway_have_figures_and_health(demo: RunningDemo,
 
 def test_who_is_stopping_is_not_ready(demo: RunningDemo, tmp_path: Path) -> None:
     port = free_port()
-    more = f'\n[metrics]\nlisten = "127.0.0.1:{port}"\n'
+    more = f'\n[metrics]\nlisten = "127.0.0.1:{port}"\n[limits]\nstop_timeout = 120.0\n'
     with ExitStack() as stack, serving(demo.card, tmp_path, more=more) as server:
         server.hear("serving")
         assert ask(server.gateway, "/healthz/ready")[0] == 200
