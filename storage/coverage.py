@@ -126,10 +126,12 @@ class Coverer:
     async def begin_anew(self, hold: HoldId) -> None:
         """A mailbox has come under the hold with its mail in it: nothing that was covered is proof now.
 
+        The move has told the directory of it; that stays written down, or nobody would tell of its end.
+
         A pass that is under way at this moment may say that it came to its end all the same; a domain is
         looked through again after an hour (`storage.keeping`), and `prove` asks the bucket.
         """
-        await self._save(hold, Coverage())
+        await self._save(hold, Coverage(marked=self._register.clock()))
 
     async def accounts(self, hold: Hold) -> AsyncIterator[Mailbox]:
         """The mailboxes at home here that the hold touches, as of now."""

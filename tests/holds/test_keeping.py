@@ -24,9 +24,9 @@ from storage.opening import Opener
 from storage.owners_delete import delete_for_owner
 from storage.traffic import Envelope
 from storage.versions import Version, Versions
-from tests.engines import IRELAND, Settle
+from tests.engines import GERMANY, IRELAND, Settle
 from tests.holds.movers import Border, border
-from tests.holds.people import LIAM, LITIGATION, NORA, on
+from tests.holds.people import LIAM, LITIGATION, NORA, cleared, on
 from tests.holds.ward import MAIL
 
 SETTLED = timedelta(seconds=SETTLE + 1)
@@ -114,6 +114,21 @@ async def test_the_end_of_one_hold_is_not_the_end_of_another(it: Border) -> None
     it.now += DELAY_HOLD
     await keep(it)
     assert await marked(it)
+
+
+async def test_a_hold_that_ends_before_it_was_kept_in_the_new_home_leaves_no_mark(it: Border) -> None:
+    """The move told the directory of it, and the next pass finds it ended."""
+    hold = await it.germany.register.place(
+        Terms(DomainScope(it.address.domain), LITIGATION), cleared("nora", region=GERMANY.code)
+    )
+    await it.deliver(1)
+    await it.move()
+    assert await marked(it)
+    await it.germany.register.propose_end(hold.id, cleared("nora", region=GERMANY.code), "settled")
+    await it.germany.register.confirm_end(hold.id, cleared("liam", region=GERMANY.code))
+    it.now += DELAY_HOLD
+    await HoldKeeper(it.germany.store, it.germany.register, it.world.directory).keep()
+    assert not await marked(it)
 
 
 async def test_an_account_that_joins_a_matter_or_a_domain_is_covered_too(it: Border) -> None:
