@@ -35,6 +35,8 @@ PLACES: Final = (
 )
 CODES: Final = tuple(place.code for place in PLACES)
 SEAT: Final = CODES[0]
+# By its duty, which is the domain's first mailbox's: a configuration has no need to name a person.
+POSTMASTER: Final = "postmaster@example.ie"
 # Two approvers, since the one who asked never is the one who approves; and somebody who is
 # cleared for one region alone, to try what a region border looks like.
 OPERATORS: Final[tuple[tuple[str, tuple[Role, ...], tuple[str, ...]], ...]] = (
@@ -79,7 +81,7 @@ def write_config(path: Path, engines: Mapping[str, EngineProcess], doors: Doors)
         "[law]",
         *_keys(trust="trust"),
         "[smtp]",
-        *_keys(listen=[doors.smtp], hostname="mx.situs.example", postmaster=PLACES[0].address),
+        *_keys(listen=[doors.smtp], hostname="mx.situs.example", postmaster=POSTMASTER),
         "[lmtp]",
         *_keys(listen=[doors.lmtp], hostname="mx.situs.example"),
         "[imap]",

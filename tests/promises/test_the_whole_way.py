@@ -168,6 +168,14 @@ def test_lmtp_is_served_too(card: Card) -> None:
     assert counts(card) - before == Counter({IRELAND: 5})
 
 
+def test_postmaster_without_a_domain_has_a_mailbox(card: Card) -> None:
+    """RFC 5321 4.5.1. By the duty of a domain's first mailbox: the configuration names no person."""
+    before = counts(card)
+    with connect(card) as client:
+        assert client.sendmail(SENDER, ["postmaster"], b"Subject: x\r\n\r\nx\r\n") == {}
+    assert counts(card) - before == Counter({IRELAND: 1})
+
+
 def test_nobody_gets_no_mail(card: Card) -> None:
     before = counts(card)
     with connect(card) as client:
