@@ -37,6 +37,8 @@ CODES: Final = tuple(place.code for place in PLACES)
 SEAT: Final = CODES[0]
 # By its duty, which is the domain's first mailbox's: a configuration has no need to name a person.
 POSTMASTER: Final = "postmaster@example.ie"
+# A minute, at the gateway: here one machine is every client, and a tool that tests an API asks fast.
+RATE: Final = 60_000
 # Two approvers, since the one who asked never is the one who approves; and somebody who is
 # cleared for one region alone, to try what a region border looks like.
 OPERATORS: Final[tuple[tuple[str, tuple[Role, ...], tuple[str, ...]], ...]] = (
@@ -87,7 +89,7 @@ def write_config(path: Path, engines: Mapping[str, EngineProcess], doors: Doors)
         "[imap]",
         *_keys(listen=[doors.imap], hostname="imap.situs.example"),
         "[gateway]",
-        *_keys(listen=doors.gateway, seat=SEAT),
+        *_keys(listen=doors.gateway, seat=SEAT, requests_per_minute=RATE, strangers_per_minute=RATE),
     ]
     for place in PLACES:
         engine = engines[place.code]

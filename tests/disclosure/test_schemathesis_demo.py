@@ -1,8 +1,7 @@
 """Schemathesis on what a newcomer has running: `situs demo` as its own process, every check, no failure.
 
-`test_schemathesis` goes deeper, with one operator of many roles and no rates. Here are the rates of service
-(429 is an answer that each operation describes), several regions, people with the roles that people have,
-and somebody who is nobody.
+`test_schemathesis` goes deeper, with one operator of many roles. Here are several regions, people with the
+roles that people have, and somebody who is nobody.
 """
 
 from __future__ import annotations
