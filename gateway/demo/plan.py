@@ -115,6 +115,6 @@ def write_config(path: Path, engines: Mapping[str, EngineProcess], doors: Doors)
         file.write("\n".join(lines) + "\n")
 
 
-def _keys(**values: str | list[str]) -> list[str]:
+def _keys(**values: int | str | list[str]) -> list[str]:
     # A TOML basic string takes every escape that JSON writes (TOML 1.0, "String").
     return [f"{key} = {json.dumps(value)}" for key, value in values.items()]
