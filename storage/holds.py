@@ -42,7 +42,9 @@ from policy.hold import (
     require_placer,
 )
 from policy.hold_query import TrafficQuery
+from policy.lawbook import Lawbook
 from policy.order import Timespan
+from policy.prolongation import require_lawful
 from policy.rules import AtExpiry
 from storage.accounts import account_key
 from storage.audit.entry import Entry, Event
@@ -210,11 +212,20 @@ class HoldRegister:
         """Take a proposal off the table. Raises as `policy.hold.reject_end`."""
         return await self._change(reference, by, Event.HOLD_CHANGED, lambda hold, _: reject_end(hold, by))
 
-    async def prolong(self, reference: HoldId, by: Clearance, until: datetime | None) -> Hold:
-        """A later end, or none. Raises as `policy.hold.prolong`."""
-        return await self._change(
-            reference, by, Event.HOLD_CHANGED, lambda hold, now: prolong(hold, by, until, now)
-        )
+    async def prolong(
+        self, reference: HoldId, by: Clearance, until: datetime | None, lawbook: Lawbook | None = None
+    ) -> Hold:
+        """A later end, or none. Raises as `policy.hold.prolong`; with a `lawbook`, as `require_lawful` too.
+
+        Both are asked of the hold that is changed: what was read before may be another's to prolong.
+        """
+
+        def later(hold: Hold, now: datetime) -> Hold:
+            if lawbook is not None:
+                require_lawful(hold, until, lawbook)
+            return prolong(hold, by, until, now)
+
+        return await self._change(reference, by, Event.HOLD_CHANGED, later)
 
     async def enrol(self, reference: HoldId, by: Clearance, account: AccountId) -> Hold:
         """One more account in a matter's hold: in force for it when this returns, as in `place`.

@@ -43,7 +43,6 @@ from policy.hold import (
     OwnLitigation,
     Phase,
 )
-from policy.prolongation import require_lawful
 from policy.verification import MalformedOrder, Unverified, read_order, verify_order
 from storage.audit.entry import Entry, Event
 from storage.coverage import Coverage, Coverer, Proof
@@ -268,9 +267,9 @@ def prolong(config: Config, token: Token, json_: bool, reference: str, until: da
     wanted = parse_hold(reference)
 
     async def work(house: House) -> Hold:
-        code, found, by = await _find(house, token, wanted)
-        require_lawful(found, until, packaged_lawbook(house.config.lawbook))
-        return await (await house.holds(code)).prolong(wanted, by, until)
+        code, _, by = await _find(house, token, wanted)
+        lawbook = packaged_lawbook(house.config.lawbook)
+        return await (await house.holds(code)).prolong(wanted, by, until, lawbook)
 
     show_hold(run(config, lambda house: told(work(house))), json_)
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-import structlog
 from aiohttp import web
 
 from gateway.disclosure import hold_models, models
@@ -32,13 +29,10 @@ from policy.hold import (
     OwnLitigation,
 )
 from policy.order import ClaimError, Timespan
-from policy.prolongation import require_lawful
 from policy.verification import MalformedOrder, Unverified, read_order, verify_order
 from storage.audit.entry import Event
 from storage.errors import AlreadyExists
 from storage.holds import HoldRegister, Terms
-
-_log: Final = structlog.get_logger("situs.holds")
 
 
 async def post_hold(request: web.Request) -> web.StreamResponse:
@@ -228,8 +222,7 @@ async def post_prolongation(request: web.Request) -> web.StreamResponse:
         body = await read_model(request, hold_models.HoldProlongRequest, terms.body_limit, terms.body_time)
         register, hold, by = await _find(desk, attempt, request.match_info["id"])
         try:
-            require_lawful(hold, body.until, attempt.office.lawbook)
-            changed = await register.prolong(hold.id, by, body.until)
+            changed = await register.prolong(hold.id, by, body.until, attempt.office.lawbook)
         except (HoldError, NotCleared) as error:
             raise _problem(error) from None
     return json_response(present_hold(changed, attempt.now))
