@@ -127,17 +127,34 @@ class Keyring:
 
     async def _unwrap(self, purpose: Purpose, generation: int) -> PrivateKey:
         entry = self._generations[generation]
-        context = self._holder.context(purpose, generation)
-        try:
-            seeds = await self._service.unwrap(getattr(entry.wrapped, purpose), context)
-            key = PrivateKey(generation, purpose, seeds)
-        except KeyRefused as error:
-            raise KeyRefused(f"{self._holder.key}: {error}") from None
-        except KeyFormatError as error:
-            raise Corrupt(self._holder.key, str(error)) from None
-        if key.public != getattr(entry.public, purpose):
-            raise Corrupt(self._holder.key, f"the {purpose} keys of generation {generation} are no pair")
-        return key
+        public, wrapped = getattr(entry.public, purpose), getattr(entry.wrapped, purpose)
+        holder = self._holder
+        return await unwrap_pair(self._service, holder, holder.key, purpose, generation, public, wrapped)
+
+
+async def unwrap_pair(
+    service: KeyService,
+    holder: Keyholder,
+    where: str,
+    purpose: Purpose,
+    generation: int,
+    public: PublicKey,
+    wrapped: bytes,
+) -> PrivateKey:
+    """The private half of `public`, which lies wrapped in the object `where`.
+
+    Raises Corrupt, KeyRefused, Forbidden, Unavailable.
+    """
+    try:
+        seeds = await service.unwrap(wrapped, holder.context(purpose, generation))
+        key = PrivateKey(generation, purpose, seeds)
+    except KeyRefused as error:
+        raise KeyRefused(f"{where}: {error}") from None
+    except KeyFormatError as error:
+        raise Corrupt(where, str(error)) from None
+    if key.public != public:
+        raise Corrupt(where, f"the {purpose} keys of generation {generation} are no pair")
+    return key
 
 
 async def create_keyring(

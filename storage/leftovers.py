@@ -41,14 +41,9 @@ async def clear_away(
     waits its turn. Raises Moving, Corrupt, Unavailable, Forbidden: the next run goes on.
     """
     found = await _destroy(register, moved, still_ours, _stored(register, moved.account), progress)
-    async with Deletions(register).leftovers(moved) as eraser:
-        async for batch in _in_batches(_beside(register, moved.account, carried)):
-            await still_ours()
-            await eraser.destroy(batch)
-            found = True
-            for _ in batch:
-                progress()
-    return found
+    # One batch after another: the account's own record and keys go last.
+    beside = _beside(register, moved.account, carried)
+    return await _destroy(register, moved, still_ours, beside, progress, at_once=1) or found
 
 
 async def clear_away_messages(
@@ -73,12 +68,14 @@ async def _destroy(
     still_ours: Callable[[], Awaitable[None]],
     candidates: AsyncIterator[Candidate],
     progress: Callable[[], None] = lambda: None,
+    *,
+    at_once: int = _AT_ONCE,
 ) -> bool:
     """Several batches at once, each with a declaration of its own."""
     found = False
     async with AsyncExitStack() as stack:
         deletions = Deletions(register)
-        idle = [await stack.enter_async_context(deletions.leftovers(moved)) for _ in range(_AT_ONCE)]
+        idle = [await stack.enter_async_context(deletions.leftovers(moved)) for _ in range(at_once)]
 
         async def destroy(batch: list[Candidate]) -> list[Candidate]:
             eraser = idle.pop()
@@ -87,7 +84,7 @@ async def _destroy(
             idle.append(eraser)
             return batch
 
-        async for batch in in_order(_in_batches(candidates), destroy, _AT_ONCE):
+        async for batch in in_order(_in_batches(candidates), destroy, at_once):
             found = True
             for _ in batch:
                 progress()

@@ -61,8 +61,7 @@ class Opener:
 
         Raises NotFound, Corrupt, Forbidden, Unavailable.
         """
-        key = message_key(self._account, message)
-        return await self.unseal(message, await self._sealed(key))
+        return await self.unseal(message, await self.sealed(message))
 
     async def content(self, message: MessageId) -> bytes:
         """The same without its traffic data, for whoever has the envelope already: half the keys are used.
@@ -70,7 +69,7 @@ class Opener:
         Raises NotFound, Corrupt, Forbidden, Unavailable.
         """
         key = message_key(self._account, message)
-        sealed = await self._sealed(key)
+        sealed = await self.sealed(message)
         binding = Binding(self._home.region.code, key)
         generation = read_message_header(binding, sealed).generation
         private = await (await self._keys()).private(Purpose.CONTENT, generation, opens=key)
@@ -86,10 +85,13 @@ class Opener:
         content = open_content(await keys.private(Purpose.CONTENT, generation, opens=key), binding, sealed)
         return read_record(key, message, traffic), content
 
-    async def _sealed(self, key: str) -> bytes:
+    async def sealed(self, message: MessageId) -> bytes:
         """The whole object, as a range of it: nobody needs its tag here, and a range comes in one step of
-        the object client where a whole object takes two, a third of what fetching it costs this process."""
-        return await self._home.mail.get_range(key, 0, LONGEST_SEALED)
+        the object client where a whole object takes two, a third of what fetching it costs this process.
+
+        Raises NotFound, Forbidden, Unavailable.
+        """
+        return await self._home.mail.get_range(message_key(self._account, message), 0, LONGEST_SEALED)
 
     async def _keys(self) -> Keyring:
         if self._keyring is None:

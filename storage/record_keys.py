@@ -25,10 +25,10 @@ from typing import Final, Self, final
 
 from policy.geography import RegionCode
 from storage.bookkeeping import discard
-from storage.errors import Corrupt, KeyRefused, NotFound
+from storage.errors import Corrupt, NotFound
 from storage.identity import AccountId
-from storage.keyring import Keyholder, Keyring
-from storage.keys import KeyFormatError, PrivateKey, PublicKey, Purpose
+from storage.keyring import Keyholder, Keyring, unwrap_pair
+from storage.keys import PrivateKey, PublicKey, Purpose
 from storage.keyservice import KeyService
 from storage.objects import Bucket, ETag
 from storage.region import RegionStore
@@ -55,7 +55,8 @@ class KeptKey:
 class RecordKeys:
     """The record keys of an account that has left a region."""
 
-    def __init__(self, holder: Keyholder, kept: dict[int, KeptKey], etag: ETag) -> None:
+    def __init__(self, key: str, holder: Keyholder, kept: dict[int, KeptKey], etag: ETag) -> None:
+        self._key: Final = key
         self._holder: Final = holder
         self._kept: Final = kept
         self.etag: Final = etag
@@ -70,7 +71,7 @@ class RecordKeys:
             blob = await bucket.get(key)
         except NotFound:
             return None
-        return cls(holder, _read(key, blob.body), blob.etag)
+        return cls(key, holder, _read(key, blob.body), blob.etag)
 
     @property
     def newest(self) -> int:
@@ -88,17 +89,10 @@ class RecordKeys:
 
     async def private(self, service: KeyService, generation: int) -> PrivateKey:
         """Raises Corrupt, KeyRefused, Forbidden, Unavailable."""
-        kept, context = self._kept[generation], self._holder.context(Purpose.RECORD, generation)
-        where = record_keys_key(self._holder.account) if self._holder.account else ""
-        try:
-            private = PrivateKey(generation, Purpose.RECORD, await service.unwrap(kept.wrapped, context))
-        except KeyRefused as error:
-            raise KeyRefused(f"{where}: {error}") from None
-        except KeyFormatError as error:
-            raise Corrupt(where, str(error)) from None
-        if private.public != kept.public:
-            raise Corrupt(where, f"the record keys of generation {generation} are no pair")
-        return private
+        one = self._kept[generation]
+        return await unwrap_pair(
+            service, self._holder, self._key, Purpose.RECORD, generation, one.public, one.wrapped
+        )
 
 
 async def leave_record_keys(home: RegionStore, account: AccountId) -> None:

@@ -259,8 +259,8 @@ class _Run:
         move = self._record.move
         async with self._old.register.intents.declared(self._account) as declared:
             await declared.renew()
-            await self._refuse()
-            await self._tell_both_logs(transfer.keys)
+            stands = await self._refuse()
+            await self._tell_both_logs(stands.keys, transfer.keys)
             held = await self._held_there(await mailbox_of(self._old.store, self._account))
             await self._record.still_ours()
             with declared.acting() as until:
@@ -276,29 +276,30 @@ class _Run:
         holds = await self._new.register.on(self._account)
         return [hold.id for hold in holds if hold.keeps(now) and hold.touches(mailbox)]
 
-    async def _refuse(self) -> None:
-        """Raises Held, DisclosureOpen."""
+    async def _refuse(self) -> Located:
+        """The account as the directory has it now. Raises Held, DisclosureOpen, BeingErased."""
         mailbox = await mailbox_of(self._old.store, self._account)
         await refuse_if_held(self._old.register, mailbox, "move", self._record.move.operator)
-        if await self._is_disclosure_open(await self._directory.home_now(self._address)):
+        stands = await self._directory.home_now(self._address)
+        if await self._is_disclosure_open(stands):
             raise DisclosureOpen("a disclosure of this mailbox is open")
         await _refuse_if_being_erased(self._old, self._account)
+        return stands
 
-    async def _tell_both_logs(self, keys: PublicKeys) -> None:
+    async def _tell_both_logs(self, was: PublicKeys, keys: PublicKeys) -> None:
         """The reason stands in the sealed record of each region, its digest in each log. Sealed to the
         account's keys in that region, which the one who leaves leaves there."""
         move = self._record.move
-        was = (await self._directory.home_now(self._address)).keys
+        full = {
+            "event": "account.moved",
+            "account": str(move.account),
+            "leaves": str(move.leaves),
+            "goes_to": str(move.goes_to),
+            "reason": move.reason,
+            "operator": move.operator,
+            "begun": move.begun.isoformat(),
+        }
         for site, public in ((self._old, was), (self._new, keys)):
-            full = {
-                "event": "account.moved",
-                "account": str(move.account),
-                "leaves": str(move.leaves),
-                "goes_to": str(move.goes_to),
-                "reason": move.reason,
-                "operator": move.operator,
-                "begun": move.begun.isoformat(),
-            }
             room = RecordRoom(site.store, site.register.vault)
             digest = await room.keep(full, about=(self._account, public))
             pseudonyms = site.register.pseudonyms

@@ -26,7 +26,6 @@ from storage.opening import Opener
 from storage.record_keys import RecordKeys, note_where_it_lived, where_it_lived
 from storage.region import RegionStore
 from storage.sealing import (
-    LONGEST_SEALED,
     Binding,
     open_document,
     read_document_header,
@@ -143,8 +142,7 @@ class Transfer:
     async def _carry_message(self, message: MessageId) -> None:
         key = message_key(self._account, message)
         try:
-            # As a range: see `Opener`.
-            sealed = await self._old.mail.get_range(key, 0, LONGEST_SEALED)
+            sealed = await self._reads.sealed(message)
         except NotFound:
             return  # deleted since it was listed: the comparison at the end will tell
         traffic, content = await self._reads.unseal(message, sealed)

@@ -8,7 +8,6 @@ changed.
 from __future__ import annotations
 
 from bisect import bisect_right
-from functools import lru_cache
 from itertools import accumulate
 from typing import Final, final
 
@@ -29,7 +28,7 @@ class Outgrown:
         self._source: Final = source
         self._size: Final = size
         self._report: Final = report
-        self._newest: Final[dict[TileName, bytes]] = {}
+        self._newest: Final[dict[TileName, tuple[bytes, tuple[int, ...]]]] = {}
 
     async def compare(self, name: TileName) -> None:
         """Name what differs in this form of a tile, if the log has outgrown it.
@@ -42,11 +41,11 @@ class Outgrown:
         if name.width >= newest.width or not (self._source.near or self._is_last(name)):
             return
         try:
-            found, whole = await self._source.read(name.path), await self._whole(newest)
+            found, (whole, ends) = await self._source.read(name.path), await self._whole(newest)
         except NotFound:  # gone meanwhile; where the newest is gone, that is a fault by itself
             return
         if name.level is None:
-            self._bundle(name, newest, found, whole)
+            self._bundle(name, newest, found, whole[: ends[name.width]], ends)
         elif found != whole[: name.width * HASH_SIZE]:
             at = _first_unlike(found, whole[: name.width * HASH_SIZE]) // HASH_SIZE
             rule = f"changed at hash {at}: it is not the beginning of {newest.path}"
@@ -56,16 +55,18 @@ class Outgrown:
         count = self._size >> (8 * (name.level or 0))
         return name.n == max(count - 1, 0) // TILE_WIDTH
 
-    async def _whole(self, newest: TileName) -> bytes:
+    async def _whole(self, newest: TileName) -> tuple[bytes, tuple[int, ...]]:
+        """The newest form; of a bundle, where its first k entries end, too."""
         if newest not in self._newest:
             while len(self._newest) >= _KEPT:
                 del self._newest[next(iter(self._newest))]
-            self._newest[newest] = await self._source.read(newest.path)
+            whole = await self._source.read(newest.path)
+            self._newest[newest] = whole, _ends(whole) if newest.level is None else ()
         return self._newest[newest]
 
-    def _bundle(self, name: TileName, newest: TileName, found: bytes, whole: bytes) -> None:
-        ends = _ends(whole)
-        expected = whole[: ends[name.width]]
+    def _bundle(
+        self, name: TileName, newest: TileName, found: bytes, expected: bytes, ends: tuple[int, ...]
+    ) -> None:
         if found != expected:
             at = _first_unlike(found, expected)
             index = name.n * TILE_WIDTH + min(bisect_right(ends, at) - 1, name.width - 1)
@@ -73,7 +74,6 @@ class Outgrown:
             self._report.add(FaultCode.ENTRY_CHANGED, f"entry {index}", rule)
 
 
-@lru_cache(_KEPT)
 def _ends(bundle: bytes) -> tuple[int, ...]:
     """Where the first k entries end. Two octets of length stand before each entry."""
     return (0, *accumulate(2 + len(entry) for entry in split_entries(bundle)))

@@ -105,7 +105,8 @@ async def verify(source: Source, key: VerifierKey, demands: Demands | None = Non
     )
     rebuilt = await rebuilder.run([head.size for head in earlier])  # steps 4 and 5
     report.entries = rebuilt.entries
-    if rebuilt.root != checkpoint.root or rebuilt.differing or rebuilt.missing or rebuilt.misshapen:
+    sound = rebuilt.root == checkpoint.root and not rebuilt.at_fault
+    if not sound:
         await Diagnosis(source, rebuilt, checkpoint.root, report).run()
     if rebuilt.given_up:
         rule = (
@@ -116,7 +117,6 @@ async def verify(source: Source, key: VerifierKey, demands: Demands | None = Non
         if rebuilt.roots.get(head.size, head.root) != head.root:
             rule = f"the first {head.size} entries are not those of the checkpoint signed before"
             report.add(FaultCode.REWRITTEN, f"size {head.size}", rule)
-    sound = rebuilt.root == checkpoint.root and not rebuilt.at_fault
     outgrown = Outgrown(source, checkpoint.size, report) if sound else None
     await _Besides(source, checkpoint, locked, key, report).look(outgrown)  # step 7
     if demands.history is not None:
