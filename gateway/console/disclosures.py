@@ -22,6 +22,7 @@ from gateway.disclosure.approval import (
     hear_answer,
     may_object,
     reject_disclosure,
+    waits,
 )
 from gateway.disclosure.attempt import Attempt
 from gateway.disclosure.desk import DESK, Desk, admitted
@@ -33,7 +34,7 @@ from gateway.disclosure.presentation import present
 from gateway.disclosure.problems import Kind, Problem
 from gateway.disclosure.reading import fetch_manifest, find_page, view
 from gateway.disclosure.release import RELEASES
-from gateway.disclosure.validating import Owing, hear_validation, standing_order, validation_due
+from gateway.disclosure.validating import Owing, hear_validation, is_validated, validation_due
 from policy.clearance import Role
 from storage.operators import person
 
@@ -87,7 +88,7 @@ async def _validation(attempt: Attempt, desk: Desk, filed: Filed) -> _Validation
     case = filed.disclosure.case
     if (due := validation_due(case)) is None:
         return None
-    given = await standing_order(desk.office.chambers[case.region].vault, case) != case.order
+    given = await is_validated(desk.office.chambers[case.region].vault, case)
     asked_for = isinstance(filed.disclosure, Owing) and not given and attempt.now < due
     return _Validation(due, given, asked_for)
 
@@ -194,7 +195,7 @@ def _shown(
         decided_by=next_steps.decided_by(state),
         encrypted_to=next_steps.encrypted_to(case, order.order.deliver_to),
         heard=state.heard if isinstance(state, Pending) else None,
-        awaits_answer=isinstance(state, Pending) and next_steps.waits(state),
+        awaits_answer=isinstance(state, Pending) and waits(state),
         may_object=isinstance(state, Pending | Disclosed) and may_object(case, attempt.now),
         validation=validation,
         undecided=shown.status is Status.AWAITING_APPROVAL,

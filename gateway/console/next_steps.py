@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Final, assert_never
 
 from gateway.console.words import Deadline, deadline, moment, passing
+from gateway.disclosure.approval import waits
 from gateway.disclosure.lifecycle import (
     AwaitingApproval,
     AwaitingDisclosure,
@@ -25,7 +26,7 @@ from gateway.disclosure.lifecycle import (
     Rejected,
 )
 from gateway.disclosure.models import Obligation
-from policy.assessment import ObligationCode, Outcome
+from policy.assessment import ObligationCode
 
 _WAIT: Final = (
     "The release waits for the enforcing authority: until an answer without objection is recorded, or its "
@@ -72,11 +73,6 @@ def what_next(state: Disclosure, now: datetime) -> str:
             assert_never(state)
 
 
-def waits(state: AwaitingApproval | AwaitingDisclosure) -> bool:
-    """Whether the law lets the enforcing authority speak first, and nobody has recorded that it did."""
-    return state.case.decision["outcome"] == Outcome.AWAIT and state.heard is None
-
-
 def owed(
     each: Obligation, now: datetime, near: timedelta, *, running: bool, held: bool, validated: bool
 ) -> Deadline | None:
@@ -86,14 +82,10 @@ def owed(
     validation that it owes has been recorded.
     """
     match each.code:
-        case ObligationCode.PRODUCTION:
+        case ObligationCode.VALIDATION if validated:
+            return Deadline(each.due, "", "Given")
+        case ObligationCode.PRODUCTION | ObligationCode.VALIDATION:
             return deadline(each.due, now, near, running=running)
-        case ObligationCode.VALIDATION:
-            return (
-                Deadline(each.due, "", "Given")
-                if validated
-                else deadline(each.due, now, near, running=running)
-            )
         case ObligationCode.PRESERVE:
             return Deadline(each.due, "", "A hold was placed" if held else "")
         case _:  # somebody else's period, or a letter that is written elsewhere

@@ -187,20 +187,24 @@ async def hear_answer(attempt: Attempt, desk: Desk, text: str, answer: AnswerReq
     cleared(attempt, Role.INTAKE, chamber.region.code)
     state, docket = filed.disclosure, desk.dockets[chamber.region.code]
     objects = answer.enforcing_authority is EnforcingAnswer.OBJECTED
-    if isinstance(state, Disclosed) and objects and may_object(state.case, attempt.now):
+    still_objects = objects and may_object(state.case, attempt.now)
+    if isinstance(state, Disclosed) and still_objects:
         await _objection(attempt)
         return await moved(docket, filed, state.withdraw(_ground(answer), attempt.now))
     if not isinstance(state, Pending):
         raise wrong_state(state, "answered for")
-    if state.case.decision["outcome"] != Outcome.AWAIT and not (
-        objects and may_object(state.case, attempt.now)
-    ):
+    if state.case.decision["outcome"] != Outcome.AWAIT and not still_objects:
         raise Problem(Kind.STATE, "this disclosure waits for no answer of an enforcing authority")
     if not objects:
         place = await attempt.commit(Event.DISCLOSURE_ANSWERED, outcome=Result.PERMIT)
         return await moved(docket, filed, state.hear(Heard(attempt.deed(place), answer.note)))
     place = await _objection(attempt)
     return await moved(docket, filed, state.cancel(_ground(answer), attempt.now, attempt.deed(place)))
+
+
+def waits(state: Pending) -> bool:
+    """Whether the law lets the enforcing authority speak first, and nobody has recorded that it did."""
+    return state.case.decision["outcome"] == Outcome.AWAIT and state.heard is None
 
 
 def may_object(case: Case, now: datetime) -> bool:

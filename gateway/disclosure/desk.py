@@ -15,7 +15,7 @@ from gateway.disclosure.lifecycle import DisclosureId
 from gateway.disclosure.metrics import Metrics
 from gateway.disclosure.office import Chamber, Office
 from gateway.disclosure.oidc import Issuer
-from gateway.disclosure.presentation import entity_tag
+from gateway.disclosure.presentation import represented
 from gateway.disclosure.problems import Kind, Problem
 from gateway.disclosure.transport import RateLimit, presented
 from gateway.disclosure.turns import Turns
@@ -121,7 +121,7 @@ def _require_match(attempt: Attempt, filed: Filed) -> None:
     """RFC 9110 13.1.1: a change is made to what the caller has read, or not at all. Raises Problem 412."""
     if attempt.expects is None or any(each.value == ANY for each in attempt.expects):
         return
-    tag = entity_tag(filed.disclosure)
+    _, tag = represented(filed.disclosure)
     if not any(each.value == tag and not each.is_weak for each in attempt.expects):
         raise Problem(Kind.STALE, "the disclosure is not the one that If-Match names")
 

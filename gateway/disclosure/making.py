@@ -113,6 +113,10 @@ def part_key(disclosure: DisclosureId, release: int, encrypted_sha256: str) -> s
     return f"{folder(disclosure, release)}/{encrypted_sha256}"
 
 
+def manifest_key(disclosure: DisclosureId, release: int) -> str:
+    return f"{folder(disclosure, release)}/manifest.json"
+
+
 def _home(disclosure: DisclosureId) -> str:
     return f"packages/{disclosure}"
 

@@ -265,7 +265,7 @@ async def _add_content(
             except TooLarge as error:
                 binder.omit(name, "too-large", str(error))
                 continue
-            again = _for_mbox(binder, message) if wants_mbox else None
+            again = await _for_mbox(binder, message) if wants_mbox else None
             if volume is not None and not volume.has_room(name, message.content, again, commission.part_size):
                 await binder.step(volume.close(), Place(Stage.CONTENT, after))
                 volume = None
@@ -298,9 +298,9 @@ async def _add_message(
     )
 
 
-def _for_mbox(binder: _Binder, message: StoredMessage) -> bytes | None:
+async def _for_mbox(binder: _Binder, message: StoredMessage) -> bytes | None:
     try:
-        return mbox_message(message.received_at, message.content)
+        return await asyncio.to_thread(mbox_message, message.received_at, message.content)
     except TooLarge as error:  # the quoting made it so: its EML is there
         binder.omit(str(message.message_id), "too-large-for-mbox", str(error))
         return None

@@ -105,8 +105,7 @@ class MessageVolume:
 
     def has_room(self, message_id: str, content: bytes, again: bytes | None, part_size: int) -> bool:
         """Whether the message can be added, and no part be larger than `part_size` octets."""
-        needed = self._archive.size_with(_path(message_id), content)
-        if needed is None or needed > part_size:
+        if not self._archive.has_room(_path(message_id), content, part_size):
             return False
         return self._mbox is None or again is None or self._mbox.size + len(again) <= part_size
 
@@ -127,7 +126,7 @@ class MessageVolume:
 
 def check_size(message_id: str, content: bytes) -> None:
     """Raises TooLarge for a message that has no room in a part of its own."""
-    if (Archive().size_with(_path(message_id), content) or LARGEST + 1) > LARGEST:
+    if not Archive().has_room(_path(message_id), content, LARGEST):
         raise TooLarge(f"{len(content)} octets, a part takes {LARGEST}")
 
 

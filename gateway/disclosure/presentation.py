@@ -21,9 +21,10 @@ from gateway.disclosure.lifecycle import (
 from policy.hold import DomainScope, Hold, MailboxScope, MatterScope, OrderBasis, OwnLitigation
 
 
-def entity_tag(disclosure: Disclosure) -> str:
-    """The tag of a disclosure as it is presented (RFC 9110 8.8.3): another one with each change."""
-    return hashlib.sha256(present(disclosure).model_dump_json().encode()).hexdigest()
+def represented(disclosure: Disclosure) -> tuple[bytes, str]:
+    """The resource's octets, and their entity tag (RFC 9110 8.8.3): another one with each change."""
+    body = present(disclosure).model_dump_json().encode()
+    return body, hashlib.sha256(body).hexdigest()
 
 
 def present(disclosure: Disclosure) -> models.Disclosure:

@@ -10,17 +10,17 @@ from typing import Final
 from aiohttp import web
 
 from gateway.disclosure import models
+from gateway.disclosure.approval import waits
 from gateway.disclosure.attempt import Attempt
 from gateway.disclosure.desk import DESK, Desk, admitted, cleared
 from gateway.disclosure.docket import Filed
 from gateway.disclosure.lifecycle import AwaitingDisclosure, Disclosed, DisclosureId, DisclosureNotAvailable
-from gateway.disclosure.making import folder, part_key
+from gateway.disclosure.making import manifest_key, part_key
 from gateway.disclosure.office import Chamber
 from gateway.disclosure.pages import decode_token, encode_token
-from gateway.disclosure.presentation import entity_tag, present
+from gateway.disclosure.presentation import present, represented
 from gateway.disclosure.problems import Kind, Problem
 from gateway.disclosure.transport import json_response, read_query
-from policy.assessment import Outcome
 from policy.clearance import Role
 from policy.geography import RegionCode
 from storage.audit.entry import Event
@@ -142,9 +142,9 @@ async def get_disclosure(request: web.Request) -> web.StreamResponse:
     async with attempt.recorded():
         await admitted(request, attempt)
         filed = await view(attempt, desk, request.match_info["id"])
-    body = present(filed.disclosure).model_dump_json().encode()
+    body, tag = represented(filed.disclosure)
     response = web.Response(body=body, content_type="application/json")
-    return _conditional(request, response, entity_tag(filed.disclosure))
+    return _conditional(request, response, tag)
 
 
 async def view(attempt: Attempt, desk: Desk, text: str) -> Filed:
@@ -239,15 +239,14 @@ async def _package(
 
 def _not_ready(state: AwaitingDisclosure) -> Problem:
     """Seconds for a package that is being made; days where the law lets somebody else speak first."""
-    decision = state.case.decision
-    if decision["outcome"] != Outcome.AWAIT or state.heard is not None:
+    if not waits(state):
         return Problem(Kind.NOT_READY, "the package is being made", headers={"Retry-After": "5"})
-    waits = ", ".join(f"{each['code']} (due {each['due']})" for each in decision["obligations"])
-    return Problem(Kind.NOT_READY, f"release waits, as the decision says: {waits}")
+    owed = ", ".join(f"{each['code']} (due {each['due']})" for each in state.case.decision["obligations"])
+    return Problem(Kind.NOT_READY, f"release waits, as the decision says: {owed}")
 
 
 def _manifest_key(state: Disclosed | DisclosureNotAvailable) -> str:
-    return f"{folder(state.case.id, state.release.index)}/manifest.json"
+    return manifest_key(state.case.id, state.release.index)
 
 
 def _part(manifest: bytes, name: str) -> dict[str, str]:

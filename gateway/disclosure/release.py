@@ -31,7 +31,7 @@ from gateway.disclosure.docket import Docket, Filed
 from gateway.disclosure.filing import decision_digest
 from gateway.disclosure.lifecycle import AwaitingDisclosure, Disclosed, DisclosureId, DisclosureNotAvailable
 from gateway.disclosure.lifecycle import Entry as Place
-from gateway.disclosure.making import Making, Overtaken, folder, is_left, part_key
+from gateway.disclosure.making import Making, Overtaken, is_left, manifest_key, part_key
 from gateway.disclosure.models import Manifest
 from gateway.disclosure.office import Chamber
 from gateway.disclosure.package import Built, Commission, build, terms_digest
@@ -182,9 +182,9 @@ class Releases:
         if not making.is_fresh:
             # Committed before the log is searched, it stands behind whatever this process had left to commit.
             await self._commit(chamber, self._entry(chamber, state, Event.DISCLOSURE_RESUMED, Result.PERMIT))
-        if standing is None and not making.is_fresh:
-            # Its maker may have died between the commit and saying where it stands.
-            standing = await _find(chamber.log, making.since, Event.DISCLOSURE_RELEASED, state.case.id)
+            if standing is None:
+                # Its maker may have died between the commit and saying where it stands.
+                standing = await _find(chamber.log, making.since, Event.DISCLOSURE_RELEASED, state.case.id)
         if standing is None:
             recorded = await record_release(chamber.log, ready.approved, entry)
             self._desk.metrics.committed(entry)
@@ -235,7 +235,7 @@ class Releases:
         commission: Commission,
     ) -> Filed:
         """Keep the manifest, log the completion, move on. The move decides between two processes."""
-        key = f"{folder(state.case.id, commission.release)}/manifest.json"
+        key = manifest_key(state.case.id, commission.release)
         manifest, expires, told = built.manifest, commission.expires, False
         try:
             await chamber.vault.put_if_absent(key, manifest)
@@ -279,7 +279,7 @@ class Releases:
 
     async def _tidy(self, chamber: Chamber, packaged: Packaged) -> None:
         disclosure, release = packaged.case.id, packaged.release.index
-        manifest = f"{folder(disclosure, release)}/manifest.json"
+        manifest = manifest_key(disclosure, release)
         try:
             parts = json.loads((await chamber.vault.get(manifest)).body)["parts"]
             named = {part_key(disclosure, release, part["encrypted_sha256"]) for part in parts}

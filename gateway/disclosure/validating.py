@@ -72,16 +72,19 @@ async def standing_order(documents: Documents, case: Case) -> str:
         return case.order
 
 
-async def is_missed(documents: Documents, case: Case, now: datetime) -> bool:
-    """Whether a validation was due and did not come. Raises StorageError: then nothing is known."""
-    due = validation_due(case)
-    if due is None or now < due:
-        return False
+async def is_validated(documents: Documents, case: Case) -> bool:
+    """Whether the validation has been recorded. Raises StorageError: then nothing is known."""
     try:
         await documents.get(_key(case))
     except NotFound:
-        return True
-    return False
+        return False
+    return True
+
+
+async def is_missed(documents: Documents, case: Case, now: datetime) -> bool:
+    """Whether a validation was due and did not come. Raises StorageError: then nothing is known."""
+    due = validation_due(case)
+    return due is not None and now >= due and not await is_validated(documents, case)
 
 
 async def hear_validation(attempt: Attempt, desk: Desk, text: str, body: ValidationRequest) -> Filed:

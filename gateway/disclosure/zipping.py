@@ -32,12 +32,11 @@ class Archive:
         self._directory_size = 0
         self._offset = 0
 
-    def size_with(self, path: str, content: bytes) -> int | None:
-        """Octets of the whole ZIP if this were its last file; None where it takes no more files."""
-        if len(self._directory) == _MOST:
-            return None
+    def has_room(self, path: str, content: bytes, most: int) -> bool:
+        """Whether it takes one more file, and the whole ZIP were then of `most` octets or fewer."""
         added = _ENTRY + 2 * len(path) + len(content)
-        return self._offset + self._directory_size + added + _END.size
+        size = self._offset + self._directory_size + added + _END.size
+        return len(self._directory) < _MOST and size <= most
 
     def before(self, path: str, modified: datetime, content: bytes) -> bytes:
         """What stands before the file's own octets. `path` is ASCII; `modified` in UTC."""

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from gateway.console.next_steps import decided_by, encrypted_to, owed, waits, what_next
+from gateway.console.next_steps import decided_by, encrypted_to, owed, what_next
+from gateway.disclosure.approval import waits
 from gateway.disclosure.lifecycle import (
     AwaitingApproval,
     AwaitingDisclosure,
