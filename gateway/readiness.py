@@ -6,14 +6,17 @@ figures and health alone, on an address of its own, best inside the site.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from typing import final
+from typing import Final, final
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from gateway.shared_figures import PROMETHEUS_TEXT, prometheus_text
 from storage.errors import StorageError
+
+PROBE: Final = 4.0  # seconds that whoever asks is kept waiting; balancers give a probe some five
 
 
 @final
@@ -39,8 +42,9 @@ def watching_app(
         if readiness.stopping:
             return web.json_response({"status": "stopping"}, status=503)
         try:
-            await ask()
-        except StorageError as error:
+            async with asyncio.timeout(PROBE):
+                await ask()
+        except (StorageError, TimeoutError) as error:
             return web.json_response({"status": "unavailable", "reason": type(error).__name__}, status=503)
         return web.json_response({"status": "ready"})
 

@@ -42,7 +42,7 @@ from gateway.post import RegionalPost
 from gateway.readiness import Readiness, watching_app
 from gateway.shared_figures import are_shared, shared_file
 from gateway.smtp import serve_smtp
-from policy.address import Address
+from policy.address import parse_domain
 from storage.errors import StorageError
 
 _MEND_EVERY: Final = 5.0  # seconds between looks for regions that miss a directory record
@@ -95,9 +95,9 @@ async def open_doors(
             doors.gateway = await _open_gateway(stack, house, registry, readiness, shared_ports)
         if config.metrics_listen is not None:
             book = house.directory.book
-            hostname = Address.parse(f"postmaster@{config.smtp.hostname}").domain
-            app = watching_app(registry, readiness, lambda: book.read(book.key.of_domain(hostname)))
-            doors.metrics = await _open_watching(stack, config, app, shared_ports)
+            ours = book.key.of_domain(parse_domain(config.smtp.hostname))
+            runner = make_runner(watching_app(registry, readiness, lambda: book.read(ours)))
+            doors.metrics = await _listen(stack, runner, config, config.metrics_listen, shared_ports)
         # Mail comes in last and stops first: what it needs is there for as long as it runs.
         bells = Bells()
         reception = Reception(
@@ -212,14 +212,6 @@ async def _open_gateway(
         raise ConfigError(f"{house.config.path}: {error}") from None
     runner = make_runner(make_app(office, registry, readiness))
     return await _listen(stack, runner, house.config, house.config.gateway_listen, shared_ports, tls)
-
-
-async def _open_watching(
-    stack: AsyncExitStack, config: Config, app: web.Application, shared_ports: bool
-) -> str:
-    assert config.metrics_listen is not None
-    runner = web.AppRunner(app, access_log=None, handle_signals=False)
-    return await _listen(stack, runner, config, config.metrics_listen, shared_ports)
 
 
 async def _listen(

@@ -21,14 +21,13 @@ import structlog
 from gateway.config import Config, ConfigError
 from gateway.serve import DoorName
 from gateway.shared_figures import SharedFigures
-from gateway.unix_socket import bind_unix
+from gateway.unix_socket import MODE, bind_unix
 
 # A worker that died sooner after its start is not replaced at once: a crash loop must not eat a core.
 _SETTLED_AFTER: Final = 5.0  # seconds
 _FIRST_PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 10.0
 _BEYOND_STOP_TIMEOUT: Final = 5.0
-_UNIX_MODE: Final = 0o660  # the mail server in front is in the socket's group
 
 _log: Final = structlog.get_logger("situs.serve")
 
@@ -194,7 +193,7 @@ def _bind_unix(config: Config, doors: frozenset[DoorName]) -> socket.socket | No
     if path is None or DoorName.LMTP not in doors:
         return None
     try:
-        bound = bind_unix(path, _UNIX_MODE)
+        bound = bind_unix(path, MODE)
         bound.listen(1024)
     except OSError as error:
         raise ConfigError(f"{config.path}: cannot listen on {path}: {error.strerror}") from None

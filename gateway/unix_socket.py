@@ -9,6 +9,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
+MODE: Final = 0o660  # the mail server in front is in the socket's group
 _KNOCK: Final = 1.0  # seconds; a full backlog is somebody's too
 
 

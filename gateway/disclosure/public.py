@@ -16,7 +16,7 @@ from gateway.disclosure.figures import FIGURES
 from gateway.disclosure.office import Chamber
 from gateway.disclosure.openapi import description
 from gateway.disclosure.problems import Kind, Problem
-from gateway.readiness import Readiness
+from gateway.readiness import PROBE, Readiness
 from gateway.shared_figures import PROMETHEUS_TEXT
 from policy.geography import GeographyError, RegionCode
 from storage.audit.backend import tile_key
@@ -26,7 +26,6 @@ from storage.errors import NotFound, StorageError
 # tlog-tiles: "Tiles ... are immutable"; the checkpoint changes with every batch.
 _FOREVER: Final = "public, max-age=31536000, immutable"
 _BRIEFLY: Final = "no-cache"
-_PROBE: Final = 4.0  # seconds; balancers give a probe some five
 READINESS: Final = web.AppKey("readiness", Readiness)
 
 
@@ -118,7 +117,7 @@ async def _unready(chamber: Chamber) -> str | None:
     """What does not answer in a region; None where all does. A probe is told soon."""
     what = "its mail bucket"
     try:
-        async with asyncio.timeout(_PROBE):
+        async with asyncio.timeout(PROBE):
             await chamber.store.mail.get("situs/region.json")
             what = "its audit log"
             await chamber.log.size()

@@ -12,7 +12,7 @@ from gateway.ingress.limits import Limits, ListenerSettings
 from gateway.ingress.session import PARTING
 from gateway.ingress.tls import Certificate
 from gateway.ingress.wire import Wire
-from gateway.unix_socket import bind_unix
+from gateway.unix_socket import MODE, bind_unix
 
 Live = Callable[[Wire, Certificate | None], Awaitable[None]]
 
@@ -57,7 +57,7 @@ class Door:
             create = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
             door._server = await create(door._enter, sock=sock, backlog=_BACKLOG)
         elif settings.unix is not None:
-            bound = bind_unix(settings.unix, settings.unix_mode)
+            bound = bind_unix(settings.unix, MODE)
             door._server = await loop.create_unix_server(door._enter, sock=bound, backlog=_BACKLOG)
             door._own_socket = settings.unix
         else:

@@ -113,7 +113,6 @@ class ListenerSettings:
     host: str = "127.0.0.1"
     port: int = 0
     unix: Path | None = None
-    unix_mode: int = 0o660
     reuse_port: bool = False
     certificate: CertificateFiles | None = None
     implicit_tls: bool = False

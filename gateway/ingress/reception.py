@@ -18,7 +18,7 @@ from gateway.ingress.unacknowledged import Unacknowledged
 from gateway.ingress.wire import MESSAGE_BLOCK
 from gateway.post import Post
 from gateway.shared_figures import are_shared
-from policy.address import Address
+from policy.address import Address, parse_domain
 from storage.identity import utc_now
 
 
@@ -63,5 +63,5 @@ class Reception:
 
 def _postmasters(hostname: str) -> tuple[Address, ...]:
     """`mx.example.ie` -> the postmasters of mx.example.ie and of example.ie: whoever there is comes first."""
-    labels = Address.parse(f"postmaster@{hostname}").domain.split(".")
+    labels = parse_domain(hostname).split(".")
     return tuple(Address("postmaster", ".".join(labels[first:])) for first in range(max(1, len(labels) - 1)))

@@ -20,6 +20,7 @@ from gateway.ingress.limits import RspamdSettings, WhenUnreachable
 from gateway.ingress.replies import CHECK_UNREACHABLE, GREYLISTED, REJECTED
 from gateway.ingress.screening import Held, Passed
 from gateway.ingress.trace import Arrival
+from storage.web_answers import read_whole
 
 _log: Final = structlog.get_logger("situs.ingress")
 # A header section may be all there is of a message: from here on it would hold up every other session.
@@ -109,12 +110,7 @@ class Rspamd:
             if response.status != 200:
                 raise ValueError("rspamd answers with an error")
             # Its length is not what Content-Length says where a proxy has compressed it.
-            answer = bytearray()
-            async for octets in response.content.iter_any():
-                answer += octets
-                if len(answer) > _ANSWER_LIMIT:
-                    raise ValueError("rspamd's answer has no end")
-            return _Answer.model_validate_json(bytes(answer))
+            return _Answer.model_validate_json(await read_whole(response.content, _ANSWER_LIMIT))
 
 
 def _printable(address: str) -> str:
@@ -147,7 +143,8 @@ def without_forged(content: bytes, hostname: str, fields: bytes = b"") -> bytes:
     """
     end = content.find(b"\r\n\r\n")
     header = content if end < 0 else content[: end + 2]
-    kept = [field for field in _split(header) if not _is_forged(field, hostname.lower().encode())]
+    ours = hostname.lower().encode()
+    kept = [field for field in _split(header) if not _is_forged(field, ours)]
     return b"".join((fields, *kept, memoryview(content)[len(header) :]))  # one copy, however large
 
 
@@ -165,8 +162,9 @@ def _is_forged(field: bytes, hostname: bytes) -> bool:
     if name not in (b"authentication-results", b"arc-authentication-results"):
         return False
     # RFC 8601 2.2: [CFWS] authserv-id [CFWS version] ";"; RFC 8617 4.1.1 puts "i=N;" before it.
-    words = value.replace(b"\r\n", b"").split(b";") if name.startswith(b"arc") else [value]
-    return _authserv_id(words[min(1, len(words) - 1)].replace(b"\r\n", b"")) == hostname
+    unfolded = value.replace(b"\r\n", b"")
+    words = unfolded.split(b";") if name.startswith(b"arc") else [unfolded]
+    return _authserv_id(words[min(1, len(words) - 1)]) == hostname
 
 
 def _authserv_id(value: bytes) -> bytes:

@@ -97,22 +97,13 @@ class Session:
                 await self._read_proxy_header()
             if visit.settings.connect_from and not within(visit.peer, visit.settings.connect_from):
                 raise Ended(say.NOT_WELCOME)
-            visit.own_queue = self._is_own_queue(visit.peer)
             if (not from_proxy or visit.record.proxied) and not visit.own_queue:
                 refusal = visit.reception.admission.enter(visit.peer)
                 if refusal is not None:
                     raise Ended(refusal)
                 self._admitted = visit.peer
-        else:
-            visit.own_queue = visit.dialect.reply_each
         if visit.settings.implicit_tls:
             await self._start_tls()
-
-    def _is_own_queue(self, peer: PeerAddress) -> bool:
-        """Over LMTP, the mail server in front: one address that all of the site's mail comes from."""
-        visit = self._visit
-        # `connect_from` has been asked by now: where it names anybody, the peer is of those.
-        return visit.dialect.reply_each and (peer.is_loopback or bool(visit.settings.connect_from))
 
     async def _read_proxy_header(self) -> None:
         try:

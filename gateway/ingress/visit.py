@@ -26,10 +26,7 @@ class Ended(Exception):
 @final
 @dataclass(slots=True)
 class Visit:
-    """One connection's facts. `peer` is None on a UNIX socket; `hello` is the verb, "" before it.
-
-    `own_queue`: the peer is the mail server in front, which brings all of the site's mail.
-    """
+    """One connection's facts. `peer` is None on a UNIX socket; `hello` is the verb, "" before it."""
 
     reception: Reception
     dialect: Dialect
@@ -39,7 +36,6 @@ class Visit:
     peer: PeerAddress | None = None
     hello: str = ""
     helo: str = ""
-    own_queue: bool = False
 
     def __post_init__(self) -> None:
         self.record = SessionRecord(self.dialect.name)
@@ -47,6 +43,15 @@ class Visit:
     @property
     def limits(self) -> Limits:
         return self.reception.limits
+
+    @property
+    def own_queue(self) -> bool:
+        """The peer is the mail server in front (LMTP): one address that all of the site's mail comes from.
+
+        To be asked of a peer that `connect_from` lets in: where it names anybody, the peer is of those.
+        """
+        is_near = self.peer is None or self.peer.is_loopback
+        return self.dialect.reply_each and (is_near or bool(self.settings.connect_from))
 
     @property
     def has_tls(self) -> bool:
