@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from storage.audit.edge import Edge
 from storage.audit.entry import Entry, Event
@@ -326,45 +327,11 @@ async def test_a_log_that_grew_since_is_the_same_log(genuine: Objects) -> None:
     assert report.size == SIZE + 1
 
 
-async def test_a_log_that_grows_while_it_is_verified_is_not_accused() -> None:
-    """A busy gateway appends between the first look at the lock and the last at the listing."""
-    bucket = SuspiciousBucket()
-    async with await AuditLog.open(bucket, REGION, SIGNER) as log:
-        await log.append(entry(0))
-        await log.published(1)
-        source = _Growing(BackendSource(bucket), log)
-        report = await verify(source, SIGNER.key)
-        assert (report.faults, report.size) == ([], 1)
-        assert await log.size() == 301
-
-
-async def test_an_entry_between_the_looks_at_lock_and_checkpoint_accuses_nobody() -> None:
-    bucket = SuspiciousBucket()
-    async with await AuditLog.open(bucket, REGION, SIGNER) as log:
-        await log.append(entry(0))
-        await log.published(1)
-        source = _Growing(BackendSource(bucket), log)
-        source.looks = 1
-        report = await verify(source, SIGNER.key)
-    assert report.faults == []
-
-
-async def test_what_grows_while_it_is_verified_must_still_be_signed() -> None:
-    bucket = SuspiciousBucket()
-    async with await AuditLog.open(bucket, REGION, SIGNER) as log:
-        await log.append(entry(0))
-        await log.published(1)
-        source = _Growing(BackendSource(bucket), log)
-        source.sign = lambda note: note.replace(b"301", b"302")
-        report = await verify(source, SIGNER.key)
-    assert (FaultCode.BEYOND_THE_END, "tile/0/001.p/45") in _named(report)
-
-
 class _Growing:
     """A source whose log gets 300 entries more as its paths are asked for; `sign` bends the lock then."""
 
     def __init__(self, source: BackendSource, log: AuditLog) -> None:
-        self._source, self._log, self._grown = source, log, False
+        self._source, self.log, self._grown = source, log, False
         self.near = source.near
         self.sign: Callable[[bytes], bytes] = lambda note: note
         self.looks = 0  # one entry more after each of so many
@@ -382,15 +349,42 @@ class _Growing:
     async def _one_more(self) -> None:
         if self.looks > 0:
             self.looks -= 1
-            size = (await self._log.append(entry(1000 + self.looks))).size
-            await self._log.published(size)
+            size = (await self.log.append(entry(1000 + self.looks))).size
+            await self.log.published(size)
 
     async def paths(self) -> AsyncIterator[str]:
-        await asyncio.gather(*(self._log.append(entry(n)) for n in range(1, 301)))
-        await self._log.published(301)
+        await asyncio.gather(*(self.log.append(entry(n)) for n in range(1, 301)))
+        await self.log.published(301)
         self._grown = True
         async for path in self._source.paths():
             yield path
+
+
+@pytest_asyncio.fixture
+async def growing() -> AsyncIterator[_Growing]:
+    bucket = SuspiciousBucket()
+    async with await AuditLog.open(bucket, REGION, SIGNER) as log:
+        await log.append(entry(0))
+        await log.published(1)
+        yield _Growing(BackendSource(bucket), log)
+
+
+async def test_a_log_that_grows_while_it_is_verified_is_not_accused(growing: _Growing) -> None:
+    """A busy gateway appends between the first look at the lock and the last at the listing."""
+    report = await verify(growing, SIGNER.key)
+    assert (report.faults, report.size) == ([], 1)
+    assert await growing.log.size() == 301
+
+
+async def test_an_entry_between_the_looks_at_lock_and_checkpoint_accuses_nobody(growing: _Growing) -> None:
+    growing.looks = 1
+    assert (await verify(growing, SIGNER.key)).faults == []
+
+
+async def test_what_grows_while_it_is_verified_must_still_be_signed(growing: _Growing) -> None:
+    growing.sign = lambda note: note.replace(b"301", b"302")
+    report = await verify(growing, SIGNER.key)
+    assert (FaultCode.BEYOND_THE_END, "tile/0/001.p/45") in _named(report)
 
 
 async def test_genuine_bytes_that_are_no_entry_of_this_log_are_named() -> None:

@@ -169,7 +169,8 @@ async def test_a_second_process_with_the_same_memory_waits_its_turn(tmp_path: Pa
     (kept,) = tmp_path.glob("*.checkpoint")
     try:
         second = asyncio.create_task(_witness(tmp_path).add_checkpoint(body))
-        await asyncio.sleep(0)
+        done, _ = await asyncio.wait({second}, timeout=0.5)
+        assert not done, "it has not waited for its turn"
         kept.write_bytes(notes[2])  # what the first process was about to do
     finally:
         await held.communicate(b"\n")

@@ -28,7 +28,6 @@ from gateway.demo.engines import Credentials, start_seaweedfs
 from policy.address import Address
 from storage.coverage import Coverer
 from storage.directory import Directory
-from storage.holds import HoldRegister
 from storage.identity import MessageIds, utc_now
 from storage.importing import Found, import_message
 from storage.located import Located
@@ -36,14 +35,11 @@ from storage.mailbox import append, message_key
 from storage.objects import Bucket
 from storage.provision import provision
 from storage.region import Ground, RegionSettings
-from storage.relocation import Site
 from storage.traffic import Envelope
-from storage.vault import Vault
-from storage.versions import Versions
 from tests.engines import DEPLOYMENT, GERMANY, IRELAND, settings_on
 from tests.holds.movers import Border
 from tests.holds.people import AOIFE, NORA, NOW, on
-from tests.holds.ward import PSEUDONYMS, Ledger
+from tests.holds.ward import Ledger, sites_of
 from tests.storage.grounds import DIRECTORY_KEY, World
 
 MESSAGES: Final = 100_000  # in the mailbox that is held
@@ -88,13 +84,8 @@ async def _standing(regions: Sequence[RegionSettings]) -> AsyncIterator[Border]:
             await provision(settings, DEPLOYMENT)
         ground = await stack.enter_async_context(await Ground.open(regions, DEPLOYMENT))
         directory = Directory(ground, DIRECTORY_KEY, IRELAND.code, IRELAND.code)
-        sites, ledgers = {}, {}
-        for store in ground.stores():
-            code = store.region.code
-            versions = stack.enter_context(Versions(store))
-            ledgers[code] = Ledger()
-            register = HoldRegister(Vault(store), versions, ledgers[code], PSEUDONYMS, utc_now)
-            sites[code] = Site(store, register)
+        ledgers = {store.region.code: Ledger() for store in ground.stores()}
+        sites = stack.enter_context(sites_of(ground, utc_now, ledgers))
         account = await directory.create(AOIFE, IRELAND.code)
         yield Border(World(ground, directory, {}), sites, ledgers, account.id)
 

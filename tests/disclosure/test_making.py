@@ -9,7 +9,7 @@ import json
 import pickle
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -45,6 +45,14 @@ MAIL = [
 DAYS = itertools.count(100, 30)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_round_but_ours() -> Iterator[None]:
+    """The background's own, half a minute after its last, might come in the middle of a test."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("gateway.disclosure.housekeeping._EVERY", 3600.0)
+        yield
+
+
 async def awaiting(desk: Gateway, monkeypatch: pytest.MonkeyPatch) -> str:
     """An approved disclosure of all the mail, whose package nobody has begun."""
 
@@ -68,6 +76,16 @@ async def a_round(desk: Gateway) -> None:
     """What the background does every half minute, done now and waited for."""
     await desk.app[HOUSE].round(desk.chamber())
     await desk.app[RELEASES].idle()
+
+
+async def interrupted(desk: Gateway, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A disclosure whose maker could not write his fourth step: he has said that he is not at it any more."""
+    disclosure = await awaiting(desk, monkeypatch)
+    desk.world.place(IRELAND).proxy.fail(
+        Fault.NOWHERE, when=lambda r: r.method == "PUT" and r.key.endswith("steps/00003.json")
+    )
+    await a_round(desk)
+    return disclosure
 
 
 async def events(desk: Gateway, disclosure: str, event: Event) -> int:
@@ -207,15 +225,13 @@ async def test_what_was_read_is_not_read_again(
     patient: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     desk = patient
-    disclosure = await awaiting(desk, monkeypatch)
+    disclosure = await interrupted(desk, monkeypatch)
     proxy = desk.world.place(IRELAND).proxy
-    proxy.fail(Fault.NOWHERE, when=lambda r: r.method == "PUT" and r.key.endswith("steps/00003.json"))
-    await a_round(desk)
     (*_, content) = await steps(desk, disclosure)
     done = [json.loads(row)["message_id"] for row in content.messages]
     assert len(done) == 2
     proxy.requests.clear()
-    await a_round(desk)  # at once: it had said that it is not at it any more
+    await a_round(desk)
     read = [
         r.key.rpartition("/")[2] for r in proxy.requests if r.method == "GET" and r.key.startswith("mail/")
     ]
@@ -229,10 +245,7 @@ async def test_what_is_released_on_other_terms_is_another_release(
 ) -> None:
     """Parts of another decision are none of this package: nothing of them is handed over."""
     desk = patient
-    disclosure = await awaiting(desk, monkeypatch)
-    proxy = desk.world.place(IRELAND).proxy
-    proxy.fail(Fault.NOWHERE, when=lambda r: r.method == "PUT" and r.key.endswith("steps/00003.json"))
-    await a_round(desk)
+    disclosure = await interrupted(desk, monkeypatch)
     before = {part.encrypted_sha256 for step in await steps(desk, disclosure) for part in step.parts}
     monkeypatch.setattr("gateway.disclosure.package.software", lambda: "situs of tomorrow")
     await a_round(desk)

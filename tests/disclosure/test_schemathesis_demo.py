@@ -28,6 +28,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDemo]:
         yield running
 
 
+@pytest.mark.timeout(700)
 @pytest.mark.parametrize("role", [None, "intake"], ids=["nobody", "intake"])
 async def test_the_demo_answers_as_it_is_described(demo: RunningDemo, role: str | None) -> None:
     schemathesis = await asyncio.create_subprocess_exec(

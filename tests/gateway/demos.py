@@ -19,9 +19,11 @@ from gateway.demo.card import Card
 SITUS: Final = [sys.executable, "-m", "gateway"]
 
 
-def situs(*words: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+def situs(*words: str, stdin: str | None = None, timeout: float = 240) -> subprocess.CompletedProcess[str]:
     """Runs a command to its end."""
-    return subprocess.run([*SITUS, *words], capture_output=True, text=True, timeout=timeout, check=False)
+    return subprocess.run(
+        [*SITUS, *words], input=stdin, capture_output=True, text=True, timeout=timeout, check=False
+    )
 
 
 class RunningDemo:

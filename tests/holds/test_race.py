@@ -154,6 +154,8 @@ async def one_round(
     chance = random.Random(number)
     ids = await it.deliver(MESSAGES, SENDERS)
     terms, meant = terms_of(it, ids, chance)
+    if number % MOVED_FIRST == MOVED_FIRST // 2:  # somebody has come a part of the way, however slow we are
+        await owner(processes[owner], it, ids[:2], chance)
     # Who erases is sure that nobody moves: the account has been closed.
     # By chance alone a mover is first only where the machine is quick: in some rounds it is anyhow.
     moved_first = number % MOVED_FIRST == 0

@@ -18,13 +18,15 @@ from gateway.imap.throttle import FAILURES_AT_A_MAILBOX, FAILURES_OF_A_PEER, Thr
 from policy.address import Address
 
 AOIFE: Final = Address("aoife", "example.ie")
-BOUND: Final = 500
+BOUND: Final = 5_000
 # Counts as often as it may, and says how often that was.
 WORKER: Final = f"""
 import sys
 from pathlib import Path
 from gateway.imap.tally import Tally
 tally = Tally.shared(Path(sys.argv[1]))
+print("ready", flush=True)
+sys.stdin.readline()
 print(sum(tally.count({{"a": {BOUND}, "b": 1 << 31}}, 7) for _ in range({BOUND})))
 """
 
@@ -57,8 +59,21 @@ def test_an_owner_who_is_known_to_one_worker_is_known_to_all(tmp_path: Path) -> 
 def test_processes_that_count_at_once_lose_no_count(tmp_path: Path) -> None:
     path = tmp_path / "failures"
     workers = [
-        subprocess.Popen([sys.executable, "-c", WORKER, str(path)], stdout=subprocess.PIPE) for _ in range(3)
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER, str(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
     ]
+    for worker in workers:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "ready\n"
+    for worker in workers:  # all of them at once, and not as each has started
+        assert worker.stdin is not None
+        worker.stdin.write("\n")
+        worker.stdin.flush()
     counted = [int(worker.communicate(timeout=60)[0]) for worker in workers]
     assert sum(counted) == BOUND, counted
     assert stat.S_IMODE(path.stat().st_mode) == 0o600

@@ -15,7 +15,6 @@ import mailbox
 import re
 import smtplib
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -25,7 +24,7 @@ from urllib.parse import urlencode
 
 from gateway.demo.card import Card
 from gateway.demo.scenes import AMERICA, GERMANY, IRELAND, make_order
-from tests.gateway.demos import SITUS
+from tests.gateway.demos import situs
 
 # Every mark has this in it, and nothing else has.
 MARK: Final = "zq7c41"
@@ -302,14 +301,7 @@ def public(card: Card) -> dict[str, bytes]:
 
 def _situs(card: Card, *words: str, stdin: str = "", status: int = 0) -> str:
     """A command as an operator gives it. Its answer to him may name what he named."""
-    done = subprocess.run(
-        [*SITUS, *words, "--config", card.config],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = situs(*words, "--config", card.config, stdin=stdin)
     assert done.returncode == status, (words, done.stderr)
     return done.stdout + done.stderr
 

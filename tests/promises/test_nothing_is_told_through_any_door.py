@@ -58,6 +58,7 @@ def go_through_every_door(demo: RunningDemo, folder: Path) -> dict[str, bytes]:
     return shown | {"/metrics, with a region down": doors.Gateway(card).ask("GET", "/metrics")[1]}
 
 
+@pytest.mark.timeout(900)  # some twenty-five commands, one after the other
 def test_nothing_is_told_through_any_door(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
