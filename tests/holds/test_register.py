@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
@@ -22,9 +23,11 @@ from storage.identity import AccountId
 from storage.region import RegionStore
 from tests.holds.people import AOIFE, DE, EPOC_PR, LIAM, LITIGATION, NORA, NOW, cleared, on
 from tests.holds.ward import PSEUDONYMS, ward
+from tests.policy.lawcases import shipped_lawbook
 
 DAY = timedelta(days=1)
 REFERENCE = HoldId("5" * 32)
+LAWBOOK = shipped_lawbook()
 
 
 async def test_a_hold_lives_and_ends_on_the_record(shared_region: RegionStore) -> None:
@@ -43,6 +46,24 @@ async def test_a_hold_lives_and_ends_on_the_record(shared_region: RegionStore) -
         entry = it.ledger.entries[0]
         assert (entry.hold, entry.account) == (str(held.id), PSEUDONYMS.account(it.account))
         assert b"aoife" not in entry.encode()
+
+
+async def test_of_two_prolongations_at_once_the_law_allows_one(shared_region: RegionStore) -> None:
+    """Form 6, once (Reg. (EU) 2023/1543 Art. 11(1)): who loses the race meets what stands then."""
+    async with ward(shared_region) as it:
+        until = NOW + timedelta(days=60)
+        held = await it.register.place(replace(on(it.account), basis=EPOC_PR, until=until), NORA)
+        custodians = (it.register, NORA), (it.another_register(), LIAM)
+        outcomes = await asyncio.gather(
+            *(
+                own.prolong(held.id, by, until + n * DAY, LAWBOOK)
+                for n, (own, by) in enumerate(custodians, 10)
+            ),
+            return_exceptions=True,
+        )
+        assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Hold", "HoldState"]
+        (standing,) = await it.register.on(it.account)
+        assert standing in outcomes
 
 
 async def test_holds_are_listed_by_time_of_placing(region: RegionStore) -> None:
