@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -32,13 +34,22 @@ Key = RSAKey | ECKey | OKPKey
 
 @dataclass
 class Idp:
-    """An issuer: discovery, key set, and tokens as they should be or as a test bends them."""
+    """An issuer: discovery, key set, and tokens as they should be or as a test bends them.
+
+    `beside`: what stands among its keys besides; `instead`: the body of one of its answers; `moved`: where
+    every question is sent to; `waits`: what each answer waits for, and `asked` is set when a question comes.
+    """
 
     server: BaseTestServer | None = None
     keys: list[Key] = field(default_factory=lambda: [ECKey.generate_key("P-256", {"kid": "one"})])
     calls: list[str] = field(default_factory=list)
     down: bool = False
     bent: dict[str, Any] = field(default_factory=dict)
+    beside: list[object] = field(default_factory=list)
+    instead: dict[str, bytes] = field(default_factory=dict)
+    moved: str | None = None
+    waits: asyncio.Event | None = None
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def issuer(self) -> str:
@@ -46,15 +57,25 @@ class Idp:
         return str(self.server.make_url("/realm"))
 
     async def discovery(self, request: web.Request) -> web.Response:
-        return self._answer(request, {"issuer": self.issuer, "jwks_uri": f"{self.issuer}/keys"} | self.bent)
+        return await self._answer(
+            request, {"issuer": self.issuer, "jwks_uri": f"{self.issuer}/keys"} | self.bent
+        )
 
     async def key_set(self, request: web.Request) -> web.Response:
         public = KeySet(list(self.keys)).as_dict(private=False)
-        return self._answer(request, dict(public))
+        return await self._answer(request, {"keys": [*self.beside, *public["keys"]]})
 
-    def _answer(self, request: web.Request, document: dict[str, Any]) -> web.Response:
+    async def _answer(self, request: web.Request, document: dict[str, Any]) -> web.Response:
         self.calls.append(request.path)
-        return web.Response(status=503) if self.down else web.json_response(document)
+        self.asked.set()
+        if self.waits is not None:
+            await self.waits.wait()
+        if self.moved is not None:
+            return web.Response(status=302, headers={"Location": self.moved})
+        if self.down:
+            return web.Response(status=503)
+        body = self.instead.get(request.path.rpartition("/")[2], json.dumps(document).encode())
+        return web.Response(body=body, content_type="application/json")
 
     def token(self, key: Key | None = None, *, alg: str = "ES256", **changes: Any) -> str:
         key = key or self.keys[0]
