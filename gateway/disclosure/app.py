@@ -105,8 +105,11 @@ def make_app(
 
 def make_runner(app: web.Application) -> web.AppRunner:
     """Runs the application: a connection without a whole request head is closed after `HEAD_TIME`."""
-    # aiohttp's own keep-alive timer is the one that also runs while a head is still coming in.
-    return Runner(app, access_log=None, handle_signals=False, keepalive_timeout=HEAD_TIME)
+    # aiohttp's own keep-alive timer is the one that also runs while a head is still coming in. A coded body
+    # is refused where it would be read: undone below, it would be a fault of the connection, or a large one.
+    return Runner(
+        app, access_log=None, handle_signals=False, keepalive_timeout=HEAD_TIME, auto_decompress=False
+    )
 
 
 async def _post_disclosure(request: web.Request) -> web.StreamResponse:

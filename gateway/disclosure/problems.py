@@ -51,6 +51,7 @@ class Kind(Enum):
     STALE = ("stale", 412, "The disclosure has changed since it was read")
     TOO_LARGE = ("too-large", 413, "The request is larger than the gateway takes")
     MEDIA_TYPE = ("media-type", 415, "The request's media type is not understood")
+    EXPECTATION = ("expectation", 417, "Of expectations, the gateway meets 100-continue alone")
     OTHER_REGION = ("other-region", 421, "Another region's gateway answers for this mailbox")
     MALFORMED_ORDER = ("malformed-order", 422, "The order cannot be read")
     INVALID_REQUEST = ("invalid-request", 422, "The request breaks the rules of its schema")

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from multidict import CIMultiDict
 
-from gateway.disclosure.app import make_app
+from gateway.disclosure.app import make_app, make_runner
 from gateway.disclosure.office import Chamber, Office
 from gateway.disclosure.terms import Terms
 from gateway.law import packaged_lawbook
@@ -119,6 +119,13 @@ def _minted(name: str) -> tuple[Token, str]:
     """A token and its hash, which takes its time: once for each name in a test run."""
     token = Token.new()
     return token, token.hash()
+
+
+class _Served(TestServer):
+    """On the gateway's own connections: what aiohttp answers below an application is theirs to answer."""
+
+    async def _make_runner(self, **_: Any) -> web.AppRunner:
+        return make_runner(self.app)
 
 
 @dataclass
@@ -330,7 +337,7 @@ async def gateway(
         if GERMANY in regions:
             await placed.directory.create(BORIS, GERMANY.code)
         office = await open_office(stack, placed, served, clock, terms, trust or usual_trust, deadline)
-        client = await stack.enter_async_context(TestClient(TestServer(make_app(office), host="127.0.0.1")))
+        client = await stack.enter_async_context(TestClient(_Served(make_app(office), host="127.0.0.1")))
         built = Gateway(placed, office, clock, client)
         await built.employ("ina", [Role.INTAKE], served)
         await built.employ("art", [Role.APPROVER], served)
