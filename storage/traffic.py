@@ -14,7 +14,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Final, final
+from typing import Annotated, Final, final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -83,9 +83,15 @@ class TrafficRecord:
         anybody who has the text at hand: it would say what a message says. `sha256` has our trace
         in it, whose delivery id is in no traffic record.
         """
+        received_at = self.received_at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return {"id": str(self.id), "received_at": received_at, **self._facts()}
+
+    def at_rest(self) -> dict[str, object]:
+        """What `write_record` seals; the id says when it was received."""
+        return {"id": str(self.id), **self._facts(), "sent_sha256": self.sent_sha256}
+
+    def _facts(self) -> dict[str, object]:
         return {
-            "id": str(self.id),
-            "received_at": self.received_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "sender": self.sender,
             "recipient": self.recipient,
             "peer": self.peer,
@@ -187,12 +193,12 @@ class _Stored(BaseModel):
     sent_sha256: Annotated[str | None, Field(pattern=r"^[0-9a-f]{64}$")] = None
 
 
+_JSON: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+
+
 def write_record(record: TrafficRecord) -> bytes:
     """The record as it is sealed into the traffic frame."""
-    fields: dict[str, Any] = record.to_json()
-    del fields["received_at"]  # the id says it
-    fields["sent_sha256"] = record.sent_sha256
-    return json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
+    return _JSON.encode(record.at_rest()).encode("utf-8", "replace")
 
 
 def read_record(key: str, message: MessageId, octets: bytes) -> TrafficRecord:
