@@ -19,7 +19,8 @@ _ATEXT: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\u0080-\U0010ffff]"  # RFC 5322 
 _DOT_STRING: Final = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*\Z")
 # RFC 5321 4.1.2: qtextSMTP is 32-33, 35-91, 93-126; a quoted pair is "\" and 32-126.
 _QUOTED_STRING: Final = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e\u0080-\U0010ffff]|\\[\x20-\x7e])+)"\Z')
-_LABEL: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\Z")
+_LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_LABELS: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\Z")
 
 
 class AddressError(ValueError):
@@ -66,6 +67,8 @@ def _local_part(text: str) -> str:
         text = re.sub(r"\\(.)", r"\1", quoted.group(1))  # RFC 5321 4.1.2: "\a" means "a"
     elif not _DOT_STRING.match(text):
         raise AddressError("the local part is neither a dot-string nor a quoted string (RFC 5321 4.1.2)")
+    elif text.isascii() and len(text) <= 64:
+        return text.lower()  # printable, as the grammar has it, and its own NFC
     if len(text.encode()) > 64:
         raise AddressError("the local part is longer than 64 octets (RFC 5321 4.5.3.1.1)")
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
@@ -83,7 +86,7 @@ def parse_domain(text: str) -> str:
         raise AddressError(f"the domain is not an internationalised name (RFC 5890): {error}") from None
     if len(ascii_form) > 255:
         raise AddressError("the domain is longer than 255 octets (RFC 5321 4.5.3.1.2)")
-    if not all(_LABEL.match(label) for label in ascii_form.split(".")):
+    if not _LABELS.match(ascii_form):
         raise AddressError("the domain is not a sequence of letter-digit-hyphen labels (RFC 5321 4.1.2)")
     return ascii_form.lower()
 
