@@ -6,7 +6,7 @@ peer sent, and none shows an exception: a fault of ours is 451, whatever it was.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, final
 
 from storage.errors import AccountClosed, AccountSuspended, Unavailable, UnknownAddress
@@ -20,14 +20,19 @@ class Reply:
     code: int
     status: str
     text: str | tuple[str, ...]
+    octets: bytes = field(init=False, repr=False, compare=False)
+    """The wire form: written down once, since most replies are constants."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "octets", self._written())
 
     @property
     def refuses(self) -> bool:
         """True for a permanent failure; each counts against the session's error limit."""
         return self.code >= 500
 
-    def encode(self) -> bytes:
-        """The wire form. Each line of a multi-line reply repeats both codes (RFC 2034 4)."""
+    def _written(self) -> bytes:
+        """Each line of a multi-line reply repeats both codes (RFC 2034 4)."""
         prefix = f"{self.status} " if self.status else ""
         if isinstance(self.text, str):
             return f"{self.code} {prefix}{self.text}\r\n".encode("ascii")

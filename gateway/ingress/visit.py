@@ -64,8 +64,8 @@ class Visit:
                 self.record.refusal(reply)
                 reason = f"{reply.code} {reply.status}"
                 self.reception.metrics.refused.labels(self.dialect.name, reason).inc()
-            self.record.errors += reply.refuses
-            self.wire.write(reply.encode())
+                self.record.errors += reply.refuses
+            self.wire.write(reply.octets)
 
     def arrival(self, sender: str, delivery: str, *, smtputf8: bool) -> Arrival:
         """How a message comes that has ended now."""
