@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from datetime import datetime
+from functools import partial
 from typing import Final, final
 
 import structlog
@@ -22,7 +23,7 @@ from storage.folder_shelf import Superseded
 from storage.folder_types import Entry, FlagChange, FolderRefused, StoreOutcome, View
 from storage.folder_uids import UidSet
 from storage.folder_vault import FolderVault
-from storage.header_block import Heading, header_block
+from storage.header_block import Heading, Wanted, aside
 from storage.in_order import as_stream, in_order
 
 _log: Final = structlog.get_logger(__name__)
@@ -100,35 +101,47 @@ class Folder:
         uids = UidSet.spanning(spans).union(UidSet.of(newer)).both(view.uids)
         return tuple(entry for entry in await self._index.entries(uids) if entry.modseq > since)
 
-    async def headers(self, view: View, uids: Iterable[int]) -> AsyncIterator[tuple[int, bytes]]:
-        """Header blocks, through the empty line, by UID, out of the index: no message is fetched but for
-        a header that is too long to stand there."""
-        async for uid, one in self._headings(view, uids):
-            yield uid, one.block or await self._block(view, uid)
+    async def headers(self, view: View, uids: Iterable[int]) -> AsyncGenerator[tuple[int, bytes]]:
+        """Header blocks, through the empty line, by UID."""
+        stream = self.headings(view, uids, Wanted(block=True))
+        async with aclosing(stream):
+            async for uid, one in stream:
+                yield uid, one.block
 
-    async def told(self, view: View, uids: Iterable[int]) -> AsyncIterator[tuple[int, bytes]]:
-        """The same, each as `Telling` tells it: in nearly all cases it was made when the mail came in."""
-        tell = self._vault.telling.tell
-        async for uid, one in self._headings(view, uids):
-            yield uid, one.told or tell(one.block or await self._block(view, uid))
+    async def headings(
+        self, view: View, uids: Iterable[int], wanted: Wanted
+    ) -> AsyncGenerator[tuple[int, Heading]]:
+        """What is wanted of each message, by UID, out of the index: no message is fetched but where what is
+        wanted was too long to stand there, or was made by other rules. One that is then gone is left out."""
+        telling, batches = self._vault.telling, self._batches(view.uids.both(UidSet.of(uids)))
+        async with aclosing(batches):
+            async for batch in batches:
+                contents = self.contents(view, [uid for uid, one in batch.items() if _lacks(one, wanted)])
+                async with aclosing(contents):
+                    fetched = await anext(contents, None)
+                    for uid, one in batch.items():
+                        if not _lacks(one, wanted):
+                            tells = wanted.told and not one.told
+                            yield uid, one._replace(told=telling.tell(one.block)) if tells else one
+                        elif fetched is not None and fetched[0] == uid:
+                            yield uid, await aside(partial(telling.read, wanted=wanted), fetched[1])
+                            fetched = await anext(contents, None)
 
-    async def _headings(self, view: View, uids: Iterable[int]) -> AsyncIterator[tuple[int, Heading]]:
-        left = view.uids.both(UidSet.of(uids))
+    async def _batches(self, left: UidSet) -> AsyncGenerator[dict[int, Heading]]:
         for _ in range(_READINGS):
             wanted = [(batch, batch.uids.both(left)) for batch in (await self._index.known()).batches]
             stream = in_order(as_stream([one for one in wanted if one[1]]), self._blocks, _BATCHES_AT_ONCE)
             try:
                 async with aclosing(stream):
                     async for found, blocks in stream:
-                        for one in blocks.items():
-                            yield one
+                        yield blocks
                         left = left.minus(found)
                 return
             except Superseded:
                 await self._index.read()
         raise Corrupt(self.name, "its head names objects that are not there")
 
-    async def contents(self, view: View, uids: Iterable[int]) -> AsyncIterator[tuple[int, bytes]]:
+    async def contents(self, view: View, uids: Iterable[int]) -> AsyncGenerator[tuple[int, bytes]]:
         """Whole messages, by UID, fetched ahead within a bound of octets. One that is gone is left out,
         and one that does not open, which is logged."""
         wanted = view.uids.both(UidSet.of(uids))
@@ -191,12 +204,6 @@ class Folder:
     async def _blocks(self, wanted: tuple[Batch, UidSet]) -> tuple[UidSet, dict[int, Heading]]:
         return wanted[1], await self._index.shelf.headers(*wanted)
 
-    async def _block(self, view: View, uid: int) -> bytes:
-        """A header block that is too long for the index; nothing, where the message is gone by now."""
-        async for _, content in self.contents(view, (uid,)):
-            return header_block(content)
-        return b""
-
     async def _content(self, entry: Entry) -> tuple[int, bytes | None]:
         try:
             return entry.uid, await self._vault.content(entry.message)
@@ -210,6 +217,13 @@ class Folder:
         return View(
             self.uid_validity, head.uid_next, head.modseq, head.unseen, head.uids, recent, head.serial
         )
+
+
+def _lacks(one: Heading, wanted: Wanted) -> bool:
+    """Whether the message itself has to be read for what is wanted."""
+    if wanted.structure and not one.structure:
+        return True
+    return not one.block and (wanted.block or (wanted.told and not one.told))
 
 
 def checked_flag(text: str) -> str:

@@ -175,7 +175,8 @@ class Arrivals:
             _log.warning("folders.unreadable", key=error.key, rule=error.rule)
             return None
         date = flags.internal_date or message.received_at
-        arrival = Arrival(message, flags.flags, len(content), date, self._vault.telling.indexed(content))
+        heading = await self._vault.telling.heading(content)
+        arrival = Arrival(message, flags.flags, len(content), date, heading)
         return Offered(arrival, flags.folder, delivery_of(record))
 
 

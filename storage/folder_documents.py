@@ -18,7 +18,7 @@ from typing import Any, Final, final
 from storage.errors import Corrupt
 from storage.folder_types import Entry
 from storage.folder_uids import NONE, UidSet
-from storage.header_block import Heading
+from storage.header_block import Editions, Heading
 from storage.identity import MessageId
 
 _VERSION: Final = 1
@@ -219,27 +219,32 @@ def _no_entries(key: str, error: Exception) -> Corrupt:
     return Corrupt(key, f"not entries of a folder ({type(error).__name__})")
 
 
-def write_headers(headers: Mapping[int, Heading], edition: int) -> bytes:
-    """A line of JSON that gives UIDs and lengths, then for each the block and what is told of it."""
-    lengths = [[uid, len(one.block), len(one.told)] for uid, one in headers.items()]
-    line = _dump({"version": _VERSION, "edition": edition, "lengths": lengths})
+def write_headers(headers: Mapping[int, Heading], editions: Editions) -> bytes:
+    """A line of JSON that gives UIDs and lengths, then for each the block, what is told of it, and the
+    structure."""
+    lengths = [[uid, *map(len, one)] for uid, one in headers.items()]
+    line = _dump({"version": _VERSION, "editions": editions, "lengths": lengths})
     return b"".join((line, b"\n", *(part for one in headers.values() for part in one)))
 
 
-def read_headers(key: str, body: bytes, edition: int) -> dict[int, Heading]:
-    """By UID. What is told by another edition's rules is left out. Raises Corrupt naming `key`."""
+def read_headers(key: str, body: bytes, editions: Editions) -> dict[int, Heading]:
+    """By UID. What was made by another edition's rules is left out. Raises Corrupt naming `key`."""
     try:
         line, _, blocks = body.partition(b"\n")
         found = _load(line)
-        current = found.get("edition") == edition
+        # A batch of before there were structures names the one edition of what is told, and has three numbers
+        # in a row; one of before anything was told names none, and has two.
+        told, structure = found.get("editions", (found.get("edition"), None))
+        as_now = (True, told == editions.told, structure == editions.structure)
         headers: dict[int, Heading] = {}
         at = 0
-        # A batch of before there was anything told has two numbers in a row.
-        for uid, length, *rest in found["lengths"]:
-            middle = at + int(length)
-            end = middle + sum(map(int, rest))
-            headers[int(uid)] = Heading(blocks[at:middle], blocks[middle:end] if current else b"")
-            at = end
+        for uid, *lengths in found["lengths"]:
+            parts: list[bytes] = []
+            for length, current in zip(lengths, as_now, strict=False):
+                end = at + int(length)
+                parts.append(blocks[at:end] if current else b"")
+                at = end
+            headers[int(uid)] = Heading(*parts)
         if at != len(blocks):
             raise ValueError("the lengths are not those of the blocks")
     except (KeyError, TypeError, ValueError) as error:

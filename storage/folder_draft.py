@@ -236,7 +236,8 @@ class Draft:
         name = fresh_name()
         key = self.shelf.batch_key(name)
         self.made.append(key)
-        await self._vault.put_fresh(key, write_headers(headers, self._vault.telling.edition), Purpose.CONTENT)
+        document = write_headers(headers, self._vault.telling.editions)
+        await self._vault.put_fresh(key, document, Purpose.CONTENT)
         return Batch(name, UidSet.of(headers))
 
 

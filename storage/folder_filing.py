@@ -80,7 +80,7 @@ class Filing:
         envelope = Envelope("", "", "", "", now, PROTOCOL)
         await append(self._vault.home, located, envelope, content, message=message)
         date = internal_date or message.received_at
-        arrival = Arrival(message, flags, len(content), date, self._vault.telling.indexed(content))
+        arrival = Arrival(message, flags, len(content), date, await self._vault.telling.heading(content))
         (uid,) = await self._enter(index, [arrival])
         return uid
 
@@ -195,7 +195,7 @@ class Filing:
         binding = Binding(vault.home.region.code, key)
         sealed = seal_message(vault.public, binding, write_record(traffic), content)
         await vault.home.mail.put_if_absent(key, sealed, legal_hold=held, fresh_key=True)
-        return Arrival(message, entry.flags, len(content), date, vault.telling.indexed(content))
+        return Arrival(message, entry.flags, len(content), date, await vault.telling.heading(content))
 
     async def _enter(self, index: Index, arrivals: Sequence[Arrival]) -> tuple[int, ...]:
         """Into the folder; somebody who has looked at INBOX meanwhile may have done so already."""

@@ -48,7 +48,7 @@ class Index:
         self.vault: Final = vault
         self.id: Final = folder
         self._prefix: Final = f"{vault.prefix}{folder}/"
-        self.shelf: Final = Shelf(vault, self._prefix, vault.telling.edition)
+        self.shelf: Final = Shelf(vault, self._prefix, vault.telling.editions)
         self._key: Final = head_key(vault, folder)
         self._etag: ETag | None = None
         self._head: Head | None = None

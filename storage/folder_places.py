@@ -41,7 +41,7 @@ async def places_of(documents: FolderDocuments) -> Places:
 
 async def _read_folder(documents: FolderDocuments, name: str, folder: str, places: Places) -> None:
     key = f"{documents.prefix}{folder}/head"
-    shelf = Shelf(documents, f"{documents.prefix}{folder}/", NOT_TOLD.edition)
+    shelf = Shelf(documents, f"{documents.prefix}{folder}/", NOT_TOLD.editions)
     while True:
         try:
             head = read_head(key, (await documents.get(key)).body)

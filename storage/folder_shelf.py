@@ -11,7 +11,7 @@ from storage.folder_documents import Batch, Head, Rows, Segment, read_entries, r
 from storage.folder_types import Entry
 from storage.folder_uids import UidSet
 from storage.folder_vault import FolderDocuments
-from storage.header_block import Heading
+from storage.header_block import Editions, Heading
 from storage.keys import Purpose
 
 _SEGMENTS_KEPT: Final = 4  # of some 2,000 entries: about 1 MB each
@@ -28,11 +28,11 @@ class Superseded(NotFound):
 class Shelf:
     """One folder's write-once objects. What is kept can never be out of date: names are used once."""
 
-    def __init__(self, vault: FolderDocuments, prefix: str, edition: int) -> None:
-        """`prefix` is the folder's own, with the slash; `edition` that of what is told of headers."""
+    def __init__(self, vault: FolderDocuments, prefix: str, editions: Editions) -> None:
+        """`prefix` is the folder's own, with the slash; `editions` those of what is told of mail."""
         self._vault: Final = vault
         self._prefix: Final = prefix
-        self._edition: Final = edition
+        self._editions: Final = editions
         self._segments: Final[OrderedDict[str, Rows]] = OrderedDict()
         self._batches: Final[OrderedDict[str, dict[int, Heading]]] = OrderedDict()
 
@@ -61,7 +61,7 @@ class Shelf:
 
     async def _read_batch(self, name: str) -> dict[int, Heading]:
         key = self.batch_key(name)
-        return read_headers(key, await self._get(key, Purpose.CONTENT), self._edition)
+        return read_headers(key, await self._get(key, Purpose.CONTENT), self._editions)
 
     async def _get(self, key: str, purpose: Purpose) -> bytes:
         try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final, final
 
 from gateway.imap.commons import Commons
+from gateway.imap.last_opened import LastOpened
 from gateway.imap.reading import CommandReader
 from gateway.imap.record import SessionRecord
 from gateway.imap.replies import Status
@@ -33,12 +34,14 @@ class Conversation:
     offers_tls: bool
     record: SessionRecord = field(default_factory=SessionRecord)
     reader: CommandReader = field(init=False)
+    last_opened: LastOpened = field(init=False)
     peer: PeerAddress | None = None
     condstore: bool = False
     _due: int = 0
 
     def __post_init__(self) -> None:
         self.reader = CommandReader(self.wire, self.commons.limits, self.commons.memory)
+        self.last_opened = LastOpened(self.commons.memory)
 
     @property
     def limits(self) -> Limits:

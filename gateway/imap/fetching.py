@@ -17,11 +17,14 @@ from gateway.imap.commands import Fetch
 from gateway.imap.conversation import Conversation
 from gateway.imap.fetch_grammar import Attribute, FetchItem, Octets
 from gateway.imap.opened import Opened
-from gateway.imap.rendering import Need, need_of, render
+from gateway.imap.rendering import need_of, render
 from gateway.imap.replies import Status
+from gateway.imap.sections import Cut
 from storage.folder_types import Entry, FlagChange, FlagMode
+from storage.header_block import LONG_ENOUGH_FOR_A_THREAD, Heading
 
 _ENTRIES_AT_ONCE: Final = 500
+_NOTHING: Final = Heading(b"")
 _SEEN: Final = FlagChange(FlagMode.ADD, frozenset({"\\Seen"}))
 
 
@@ -59,25 +62,26 @@ class _Fetching:
         self._sees: Final = not opened.read_only and any(
             isinstance(item, Octets) and not item.peek for item in items
         )
+        self._is_piece: Final = any(isinstance(item, Octets) and item.partial for item in items)
 
     async def tell(self, uids: Sequence[int]) -> int:
         """Tells all of them, in the order of their UIDs. Returns how many there were."""
         told = 0
         entries = _Entries(self._opened, uids, sees=self._sees)
-        async with aclosing(entries), aclosing(self._octets(uids)) as stream:
-            if self._need in (Need.ENVELOPE, Need.HEADER):
+        async with aclosing(entries), aclosing(self._read(uids)) as stream:
+            if any(self._need.kept):
                 entries.ask()
-            async for uid, octets in stream:
+            async for uid, read in stream:
                 found = await entries.of(uid)
                 if found is None:
                     continue
                 entry, seen_now = found
-                self._tell_one(entry, octets, seen_now=seen_now)
+                self._tell_one(entry, read, seen_now=seen_now)
                 told += 1
                 await self._conversation.flow()
         return told
 
-    def _tell_one(self, entry: Entry, octets: bytes, *, seen_now: bool) -> None:
+    def _tell_one(self, entry: Entry, read: Heading | Cut, *, seen_now: bool) -> None:
         number = self._opened.view.sequence(entry.uid)
         assert number is not None, "a UID that was chosen from the view is in it"
         items = self._items
@@ -87,25 +91,34 @@ class _Fetching:
             items = (*items, Attribute.MODSEQ)  # RFC 7162 3.2
         if Attribute.FLAGS in items:
             self._opened.knows(entry)
-        pieces = render(items, entry, self._opened.flags(entry), octets, self._need)
+        pieces = render(items, entry, self._opened.flags(entry), read)
         self._conversation.say(b"* %d FETCH (" % number, *pieces, b")\r\n")
 
-    async def _octets(self, uids: Sequence[int]) -> AsyncGenerator[tuple[int, bytes]]:
-        """Each UID with its message, its header block, its envelope or nothing, whichever is needed."""
-        folder, view = self._opened.folder, self._opened.view
-        match self._need:
-            case Need.ENTRY:
-                for uid in uids:
-                    yield uid, b""
-            case Need.ENVELOPE:
-                async for pair in folder.told(view, uids):
-                    yield pair
-            case Need.HEADER:
-                async for pair in folder.headers(view, uids):
-                    yield pair
-            case Need.CONTENT:
-                async for pair in folder.contents(view, uids):
-                    yield pair
+    async def _read(self, uids: Sequence[int]) -> AsyncGenerator[tuple[int, Heading | Cut]]:
+        """Each UID with the message, or with what the index keeps of it, whichever is needed."""
+        folder, view, need = self._opened.folder, self._opened.view, self._need
+        if need.content:
+            async for uid, cut in self._contents(uids):
+                yield uid, cut
+        elif any(need.kept):
+            async for uid, heading in folder.headings(view, uids, need.kept):
+                yield uid, heading
+        else:
+            for uid in uids:
+                yield uid, _NOTHING
+
+    async def _contents(self, uids: Sequence[int]) -> AsyncGenerator[tuple[int, Cut]]:
+        kept, in_pieces = self._conversation.last_opened, self._is_piece and len(uids) == 1
+        if in_pieces and (cut := kept.of(self._opened, uids[0])) is not None:
+            yield uids[0], cut
+            return
+        async for uid, content in self._opened.folder.contents(self._opened.view, uids):
+            cut = Cut(content)
+            if self._need.apart and len(content) >= LONG_ENOUGH_FOR_A_THREAD:
+                await asyncio.to_thread(cut.take_apart)
+            if in_pieces:
+                kept.keep(self._opened, uid, cut)
+            yield uid, cut
 
 
 @final

@@ -43,31 +43,35 @@ class Cut:
     """One message, or its header block alone, to cut sections out of. Taken apart when that is needed."""
 
     def __init__(self, octets: bytes) -> None:
-        self._octets: Final = octets
+        self.octets: Final = octets
         self._root: Part | None = None
 
     @property
     def root(self) -> Part:
         if self._root is None:
-            self._root = parse(self._octets)
+            self._root = parse(self.octets)
         return self._root
+
+    def take_apart(self) -> None:
+        """Ahead of time, for whoever does so in a thread."""
+        self._root = parse(self.octets)
 
     @property
     def header(self) -> bytes:
         """The message's own header block, through its empty line."""
-        return header_block(self._octets)
+        return header_block(self.octets)
 
     def section(self, section: Section) -> bytes | None:
         """The octets of a section; None where the message has no such part (NIL to the client)."""
         if not section.part:
-            return self._of_message(section, 0, header_end(self._octets), len(self._octets))
+            return self._of_message(section, 0, header_end(self.octets), len(self.octets))
         part = self._part(section.part)
         if part is None:
             return None
         if section.text is None:
-            return self._octets[part.body[0] : part.body[1]]
+            return self.octets[part.body[0] : part.body[1]]
         if section.text is SectionText.MIME:
-            return self._octets[part.header[0] : part.header[1]]
+            return self.octets[part.header[0] : part.header[1]]
         # RFC 3501 6.4.5: HEADER and TEXT of a part are those of the message that it holds.
         inner = part.message
         if inner is None:
@@ -77,11 +81,11 @@ class Cut:
     def _of_message(self, section: Section, start: int, body: int, end: int) -> bytes | None:
         match section.text:
             case None:
-                return self._octets[start:end]
+                return self.octets[start:end]
             case SectionText.HEADER:
-                return self._octets[start:body]
+                return self.octets[start:body]
             case SectionText.TEXT:
-                return self._octets[body:end]
+                return self.octets[body:end]
             case SectionText.MIME:
                 return None
             case _:
@@ -92,8 +96,8 @@ class Cut:
         wanted = {name.lower() for name in section.fields}
         matching = section.text is SectionText.FIELDS
         kept = [
-            self._octets[first:last].rstrip(b"\r\n")
-            for name, (first, last) in header_fields(self._octets, (start, body))
+            self.octets[first:last].rstrip(b"\r\n")
+            for name, (first, last) in header_fields(self.octets, (start, body))
             if (name in wanted) is matching
         ]
         return b"".join(field + b"\r\n" for field in kept) + b"\r\n"

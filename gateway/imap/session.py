@@ -81,6 +81,7 @@ class Session:
         finally:
             self._state.close()
             self._conversation.reader.release()
+            self._conversation.last_opened.let_go()
             self._wire.close()
             self._commons.metrics.sessions.dec()
             if refusal is None:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Final, final
 
+from gateway.imap import envelope, written_structure
 from gateway.imap import replies as say
-from gateway.imap.envelope import EDITION, envelope
 from gateway.imap.replies import Refused
 from gateway.imap.throttle import Throttle
 from gateway.ingress.admission import PeerAddress
@@ -24,7 +24,7 @@ from policy.geography import RegionCode
 from storage.accounts import SubscriberRecord, hash_password
 from storage.errors import AccountClosed, AccountSuspended, NotFound, StorageError, UnknownAddress
 from storage.folders import Folders
-from storage.header_block import Telling
+from storage.header_block import Editions, Telling
 from storage.holds import HoldRegister
 from storage.identity import Clock
 from storage.located import AccountStatus, Located
@@ -33,7 +33,10 @@ from storage.lookup import LOCATED_FOR, Lookup
 # A refusal comes no sooner than this after the attempt, whichever way it took: the ways differ by a few
 # requests to the region, and by nothing that is left to see of them.
 _REFUSED_AFTER: Final = 1.0  # seconds
-ENVELOPES: Final = Telling(EDITION, envelope)
+# What clients ask of whole folders is made once, when mail comes in.
+TELLING: Final = Telling(
+    Editions(envelope.EDITION, written_structure.EDITION), envelope.envelope, written_structure.told_structure
+)
 _LONGEST: Final = 1_024  # octets of a name or a password
 # A session looks again whether the account is still open here before a move of it could be past
 # its freeze (`storage.relocation`): the same bound that an ingress keeps.
@@ -133,7 +136,7 @@ class SignIn:
             raise AccountClosed("the account is closed")
         home = self._directory.ground.home(located)
         register = await self._register(located.home.code)
-        folders = await Folders.open(home, located, register, self._clock, ENVELOPES)
+        folders = await Folders.open(home, located, register, self._clock, TELLING)
         return Owner(self._directory, address, located, folders)
 
     async def _allowed(self, address: Address | None, password: str) -> Located:

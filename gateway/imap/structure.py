@@ -26,6 +26,8 @@ _MOST_PARTS: Final = 2_000
 _FIELD_NAME: Final = re.compile(rb"([!-9;-~]+)[ \t]*:")
 _LINE_END: Final = re.compile(rb"\r?\n")
 _UNFOLD: Final = re.compile(rb"\r?\n(?=[ \t])")
+# RFC 2046 5.1.1: what may follow a boundary; two hyphens close the multipart.
+_DELIMITER_END: Final = re.compile(rb"(--)?[ \t]*(?:\r?\n|\Z)")
 
 Span = tuple[int, int]
 
@@ -34,7 +36,7 @@ Span = tuple[int, int]
 @dataclass(frozen=True, slots=True)
 class Part:
     """One entity. `header` runs through its empty line, `body` is what follows; both are offsets into
-    the whole message. `message` is what a message/rfc822 holds."""
+    the whole message. `lines` of a text or a message; `message` is what a message/rfc822 holds."""
 
     header: Span
     body: Span
@@ -114,7 +116,6 @@ class _Walk:
                 fields.setdefault(name, field_value(octets, span))
         stated = fields.get(b"content-type")
         kind = content_type(stated) if stated is not None else inherited
-        lines = octets.count(b"\n", body, end)
         parts: tuple[Part, ...] = ()
         message: Part | None = None
         if kind.type == b"multipart":
@@ -126,6 +127,9 @@ class _Walk:
                 message = self.entity(body, end, depth=depth + 1, inherited=_TEXT)
             else:
                 kind = _OCTETS
+        # RFC 3501 7.4.2 tells of lines for these alone; to count them in each of many bodies, one within
+        # the other, would cost as many times the message.
+        lines = octets.count(b"\n", body, end) if message or kind.type == b"text" else 0
         return Part((start, body), (body, end), kind, fields, lines, parts, message)
 
     def _parts(self, kind: ContentType, start: int, end: int, depth: int) -> tuple[Part, ...]:
@@ -143,18 +147,23 @@ class _Walk:
 
 def _between(octets: bytes, boundary: bytes, start: int, end: int) -> Iterator[Span]:
     """What lies between the delimiters of a multipart body (RFC 2046 5.1.1)."""
-    # The line end before a delimiter belongs to the delimiter: that of the header, for the first.
-    delimiter = re.compile(rb"\r?\n--" + re.escape(boundary) + rb"(--)?[ \t]*(?:\r?\n|\Z)")
+    # The line end before a delimiter belongs to the delimiter: that of the header, for the first. To look
+    # for octets alone is much quicker, over a long body, than for a pattern that may begin with CR.
+    line = b"\n--" + boundary
     begin: int | None = None
     at = _before_line_end(octets, start)
-    while (found := delimiter.search(octets, at, end)) is not None:
+    while (found := octets.find(line, at, end)) >= 0:
+        ending = _DELIMITER_END.match(octets, found + len(line), end)
+        if ending is None:
+            at = found + 1
+            continue
         if begin is not None:
-            yield begin, max(begin, found.start())
-        if found.group(1):
+            yield begin, max(begin, found - (octets[found - 1 : found] == b"\r"))
+        if ending.group(1):
             return
-        begin = found.end()
+        begin = ending.end()
         # The line end of this delimiter may be the beginning of the next.
-        at = max(_before_line_end(octets, begin), found.start() + 1)
+        at = max(_before_line_end(octets, begin), found + 1)
     if begin is not None:  # the closing delimiter never came
         yield begin, end
 

@@ -7,9 +7,16 @@ from typing import Final
 from gateway.imap import replies as say
 from gateway.imap.envelope import envelope, nstring
 from gateway.imap.mime_fields import Parameters, single
-from gateway.imap.structure import Part
+from gateway.imap.structure import Part, parse
+
+EDITION: Final = 1  # of what `told_structure` gives: indexes keep it, and make it anew where this has changed
 
 _NIL: Final = b"NIL"
+
+
+def told_structure(message: bytes) -> bytes:
+    """BODYSTRUCTURE of a message, as indexes keep it."""
+    return body_structure(message, parse(message))
 
 
 def body(message: bytes, part: Part) -> bytes:

@@ -1,5 +1,5 @@
-"""What an owner's client waits for: envelopes and bodies, from our door over a region on SeaweedFS, and
-from Debian's Dovecot over a Maildir, with the same messages, the same client and commands.
+"""What an owner's client waits for: envelopes, structures and bodies, from our door over a region on
+SeaweedFS, and from Debian's Dovecot over a Maildir, with the same messages, the same client and commands.
 
 A client signs in and opens the mailbox before the clock starts; the best of some rounds counts, each in a
 new session, which therefore begins with nothing in memory (what the two systems keep is theirs: Dovecot its
@@ -162,6 +162,8 @@ def run(messages: int = MESSAGES) -> None:
         few = min(ENVELOPES, messages)
         newest = f"FETCH {messages - few + 1}:{messages} (UID FLAGS INTERNALDATE RFC822.SIZE ENVELOPE)"
         compare(f"{few} envelopes", few, newest, SHORT_ROUNDS, ours.port, ours.pid, theirs)
+        structures = f"FETCH {messages - few + 1}:{messages} (UID BODYSTRUCTURE)"
+        compare(f"{few} structures", few, structures, SHORT_ROUNDS, ours.port, ours.pid, theirs)
         name, everything = f"{messages:,} bodies of {OCTETS // 1_000} KB", "FETCH 1:* (BODY.PEEK[])"
         bodies = compare(name, messages, everything, ROUNDS, ours.port, ours.pid, theirs)
         ceiling(messages / min(ours.bare_gets() for _ in range(ROUNDS)), bodies)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
 
-from gateway.imap.envelope import envelope
+from gateway.imap.signing_in import TELLING
 from storage.folder_types import (
     INBOX,
     Entry,
@@ -22,6 +22,7 @@ from storage.folder_types import (
     View,
 )
 from storage.folder_uids import UidSet
+from storage.header_block import Heading, Wanted
 from storage.identity import MessageIds
 
 NOON = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
@@ -68,9 +69,12 @@ class MemoryFolder:
                 header, blank, _ = self.mail[uid][1].partition(b"\r\n\r\n")
                 yield uid, header + blank
 
-    async def told(self, view: View, uids: Iterable[int]) -> AsyncIterator[tuple[int, bytes]]:
-        async for uid, header in self.headers(view, uids):
-            yield uid, envelope(header)
+    async def headings(
+        self, view: View, uids: Iterable[int], wanted: Wanted
+    ) -> AsyncIterator[tuple[int, Heading]]:
+        for uid in uids:
+            if uid in self.mail:
+                yield uid, TELLING.read(self.mail[uid][1], wanted)
 
     async def contents(self, view: View, uids: Iterable[int]) -> AsyncIterator[tuple[int, bytes]]:
         for uid in uids:

@@ -12,6 +12,7 @@ from gateway.imap.envelope import envelope
 from gateway.imap.listing import Listing, listed
 from gateway.imap.search import Bounds, Found, matches
 from gateway.imap.search_keys import InBody, Sent, When
+from gateway.imap.written_structure import told_structure
 from storage.errors import Unavailable
 from storage.folder_types import Entry, FolderName
 from storage.identity import MessageIds
@@ -48,6 +49,17 @@ def test_a_field_of_very_many_addresses_is_told_in_part() -> None:
     for header in (b"To: " + b"a@b, " * 20_000 + b"\r\n\r\n", b"To: a@b\r\n" * 6_000 + b"\r\n"):
         assert envelope(header).count(b'(NIL NIL "a" "b")') == 5_000
     assert process_time() - began < MOMENT
+
+
+def test_multiparts_within_multiparts_cost_little() -> None:
+    """Each of them is looked through for its own boundary, to the end of the message."""
+    message = b"\r\n" + b"\r\n-" * 1_000_000
+    for depth in range(39):
+        head = b"Content-Type: multipart/mixed; boundary=b%02d\r\n\r\n" % depth
+        message = head + b"--b%02d\r\n" % depth + message + b"\r\n--b%02d--\r\n" % depth
+    began = process_time()
+    assert told_structure(message).startswith(b"((((")
+    assert process_time() - began < MOMENT / 4
 
 
 def test_a_pattern_of_wildcards_costs_little() -> None:

@@ -58,9 +58,76 @@ async def test_fetch_of_everything_that_the_index_has_reads_no_message(house: Ho
         S:
         S: )
         S: a2 OK that is all
+        C: a3 UID FETCH 1 (BODYSTRUCTURE BODY.PEEK[HEADER.FIELDS (subject)] ENVELOPE)
+        S: * 1 FETCH (UID 1 BODYSTRUCTURE ("text" "plain" ... 22 1 NIL NIL NIL NIL) BODY[...] {18}
+        S: Subject: hello
+        S:
+        S:  ENVELOPE ("Tue, 24 Nov 2026 12:00:00 +0000" "hello" ...))
+        S: a3 OK that is all
         """
     )
     assert house.inbox.content_reads == 0
+
+
+async def test_structure_is_told_alike_from_the_index_and_from_the_message(house: House) -> None:
+    deliver(house)
+    client = await house.reader()
+    (kept, _) = await client.command("a1", "FETCH 1 (BODYSTRUCTURE ENVELOPE)")
+    (read, *_) = await client.command("a2", "FETCH 1 (BODYSTRUCTURE ENVELOPE BODY.PEEK[TEXT])")
+    assert kept.removesuffix(")") == read.partition(" BODY[")[0]
+    (short, _) = await client.command("a3", "FETCH 1 BODY")
+    assert short == '* 1 FETCH (BODY ("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 22 1))'
+
+
+async def test_a_long_message_that_is_read_in_pieces_is_opened_once(house: House) -> None:
+    """As Thunderbird reads a large attachment. Another message in between, or none of that size, is not
+    kept for anybody."""
+    text = b"".join(b"%9d\r\n" % number for number in range(20_000))
+    deliver(house, b"Subject: long\r\n\r\n" + text, HELLO)
+    client = await house.reader()
+    got = b""
+    while len(got) < len(text):
+        await client.send(b"a1 UID FETCH 1 (UID BODY.PEEK[1]<%d.65536>)\r\n" % len(got))
+        size = int((await client.text_line()).partition("{")[2].removesuffix("}"))
+        got += await client.reader.readexactly(size)
+        await client.play(
+            """
+            S: )
+            S: a1 OK that is all
+            """
+        )
+    assert got == text
+    assert house.inbox.content_reads == 1
+    for _ in range(2):
+        await client.command("a2", "FETCH 2 BODY.PEEK[TEXT]<0.4>")
+    assert house.inbox.content_reads == 3
+    await client.command("a3", "FETCH 1 BODY.PEEK[TEXT]<0.4>")
+    assert house.inbox.content_reads == 4
+
+
+async def test_what_is_kept_for_the_next_piece_is_charged_and_let_go(house: House) -> None:
+    """With the mailbox, and with the session."""
+    memory = house.commons.memory
+    deliver(house, b"Subject: long\r\n\r\n" + b"x" * 100_000)
+    client = await house.reader()
+    await client.command("a1", "FETCH 1 BODY.PEEK[TEXT]<0.4>")
+    assert memory.in_flight > 100_000
+    await client.command("a2", "SELECT INBOX")
+    await client.command("a3", "FETCH 1 BODY.PEEK[TEXT]<0.4>")
+    assert house.inbox.content_reads == 2
+    await house.door.close()
+    assert memory.in_flight == 0
+
+
+async def test_where_there_is_no_room_nothing_is_kept_for_the_next_piece(house: House) -> None:
+    memory = house.commons.memory
+    deliver(house, b"Subject: long\r\n\r\n" + b"x" * 100_000)
+    client = await house.reader()
+    memory.charge(house.commons.limits.memory_for_mail // 2 - 50_000)
+    for _ in range(2):
+        lines = await client.command("a1", "FETCH 1 BODY.PEEK[TEXT]<0.4>")
+        assert lines[-1] == "a1 OK that is all"
+    assert house.inbox.content_reads == 2
 
 
 async def test_reading_a_body_marks_it_seen_and_peeking_does_not(house: House) -> None:

@@ -21,7 +21,7 @@ from storage.folders import (
     NoSuchFolder,
     View,
 )
-from storage.header_block import LONGEST, Telling
+from storage.header_block import LONGEST, LONGEST_STRUCTURE, Editions, Telling, Wanted
 from storage.identity import MessageIds
 from storage.importing import Found, announce, import_message
 from storage.keyring import Keyholder, rotate_keyring
@@ -188,13 +188,17 @@ async def test_what_a_door_tells_of_headers_is_made_once(it: Ward) -> None:
 
     async def inbox(edition: int) -> tuple[Folder, Folders]:
         folders = await Folders.open(
-            it.store, it.located, it.register, lambda: it.now, Telling(edition, tell)
+            it.store,
+            it.located,
+            it.register,
+            lambda: it.now,
+            Telling(Editions(edition, 0), tell, lambda _: b""),
         )
         return await folders.folder(INBOX), folders
 
     async def of(folder: Folder) -> list[bytes]:
         view = await folder.refresh()
-        return [one async for _, one in folder.told(view, view.uids)]
+        return [one.told async for _, one in folder.headings(view, view.uids, Wanted(told=True))]
 
     long = b"X: ".ljust(LONGEST, b"x") + b"\r\n\r\n"
     plain = await (await signed_in(it)).folder(INBOX)
@@ -215,6 +219,58 @@ async def test_what_a_door_tells_of_headers_is_made_once(it: Ward) -> None:
     later = await (await inbox(2))[1].folder("Archive")
     assert await of(later) == [b"%d octets" % len(HEADER)]
     assert len(told) == 6
+
+
+async def test_what_a_door_tells_of_a_whole_message_is_made_once(it: Ward) -> None:
+    """As it comes in, wherever it goes after. Of what is too long to be kept, or was put by a door with
+    other rules, the message is read, and the order stays that of the UIDs."""
+    read: list[str] = []
+
+    async def inbox(edition: int) -> tuple[Folder, Folders]:
+        def structure(content: bytes) -> bytes:
+            return b"%d of %d" % (edition, len(content)) + b" " * content.count(b"part")
+
+        telling = Telling(Editions(0, edition), lambda _: b"", structure)
+        folders = await Folders.open(it.store, it.located, it.register, lambda: it.now, telling)
+        return await folders.folder(INBOX), folders
+
+    async def of(folder: Folder) -> list[tuple[int, bytes]]:
+        view = await folder.refresh()
+        read.clear()
+        stream = folder.headings(view, view.uids, Wanted(structure=True))
+        return [(uid, one.structure.rstrip()) async for uid, one in stream]
+
+    get_range = it.store.mail.get_range
+
+    async def counted(key: str, start: int, length: int) -> bytes:
+        read.append(key)
+        return await get_range(key, start, length)
+
+    it.store.mail.get_range = counted  # type: ignore[method-assign]
+    many = b"Subject: many\r\n\r\n" + b"part" * LONGEST_STRUCTURE
+    first, folders = await inbox(1)
+    await it.deliver(1)
+    await first.refresh()
+    await first.append(many)
+    await first.append(b"Subject: x\r\n\r\n")
+    size = len(MAIL)
+    assert await of(first) == [(1, b"1 of %d" % size), (2, b"1 of %d" % len(many)), (3, b"1 of 14")]
+    assert len(read) == 1, "the long one, which is not kept"
+    archive = await folders.folder("Archive")
+    await first.copy([1], archive)
+    await first.move([3], archive)
+    assert await of(archive) == [(1, b"1 of %d" % size), (2, b"1 of 14")]
+    assert not read
+    _, others = await inbox(2)
+    later = await others.folder("Archive")
+    await later.append(b"Subject: y\r\n\r\n")
+    assert await of(later) == [(1, b"2 of %d" % size), (2, b"2 of 14"), (3, b"2 of 14")]
+    assert len(read) == 2, "what the first door has kept is not shown by the second"
+    _, again = await inbox(1)
+    archive = await again.folder("Archive")
+    view = await archive.refresh()
+    await it.store.mail.delete(message_key(it.located.account, (await archive.entries(view, [3]))[0].message))
+    assert await of(archive) == [(1, b"1 of %d" % size), (2, b"1 of 14")], "one that is gone is left out"
 
 
 async def test_copy_makes_a_message_of_the_same_time(it: Ward) -> None:

@@ -28,7 +28,7 @@ from storage.folder_names import Names
 from storage.folder_uids import UidSet
 from storage.folder_vault import FolderVault, fresh_name
 from storage.folders import INBOX, Entry, FlagChange, FlagMode, Folders
-from storage.header_block import Heading
+from storage.header_block import NOT_TOLD, Editions, Heading
 from storage.identity import MessageIds
 from storage.keys import Purpose
 from storage.region import RegionStore
@@ -74,7 +74,9 @@ async def a_large_inbox(it: Ward) -> int:
         prefix = f"{vault.prefix}{folder}/"
         await vault.put_fresh(f"{prefix}entries/{name}", write_entries(entries))
         blocks = {uid: Heading(b"Subject: message %d\r\n\r\n" % uid) for uid in uids}
-        await vault.put_fresh(f"{prefix}headers/{name}", write_headers(blocks, 0), Purpose.CONTENT)
+        await vault.put_fresh(
+            f"{prefix}headers/{name}", write_headers(blocks, NOT_TOLD.editions), Purpose.CONTENT
+        )
         messages = [str(entry.message) for entry in entries]
         segment = Segment(name, UidSet.of(uids), messages[0], messages[-1], 2)
         batch = Batch(name, segment.uids)
@@ -133,12 +135,32 @@ def test_a_head_is_read_as_it_was_written() -> None:
     assert read_head("k", write_head(head)) == head
 
 
-def test_header_blocks_of_before_anything_was_told_are_read() -> None:
-    headings = {3: Heading(b"A: b\r\n\r\n", b"(A b)"), 9: Heading(b"", b""), 10: Heading(b"C: d\r\n")}
-    written = write_headers(headings, 4)
-    assert read_headers("k", written, 4) == headings
-    assert read_headers("k", written, 5) == {uid: Heading(one.block) for uid, one in headings.items()}
-    before = b'{"version":1,"lengths":[[3,8],[9,0],[10,6]]}\nA: b\r\n\r\nC: d\r\n'
-    assert read_headers("k", before, 0) == {uid: Heading(one.block) for uid, one in headings.items()}
+HEADINGS = {
+    3: Heading(b"A: b\r\n\r\n", b"(A b)", b"(1)"),
+    9: Heading(b""),
+    10: Heading(b"C: d\r\n", b"", b"(2)"),
+}
+
+
+def test_what_another_edition_made_is_left_out() -> None:
+    written = write_headers(HEADINGS, Editions(4, 7))
+    assert read_headers("k", written, Editions(4, 7)) == HEADINGS
+    told = {uid: one._replace(structure=b"") for uid, one in HEADINGS.items()}
+    assert read_headers("k", written, Editions(4, 8)) == told
+    structures = {uid: one._replace(told=b"") for uid, one in HEADINGS.items()}
+    assert read_headers("k", written, Editions(5, 7)) == structures
+
+
+@pytest.mark.parametrize(
+    ("beginning", "told"),
+    [
+        (b'{"version":1,"lengths":[[3,8],[10,6]]}\nA: b\r\n\r\nC: d\r\n', b""),
+        (b'{"version":1,"edition":4,"lengths":[[3,8,5],[10,6,0]]}\nA: b\r\n\r\n(A b)C: d\r\n', b"(A b)"),
+    ],
+    ids=["before anything was told", "before structures were kept"],
+)
+def test_header_blocks_of_earlier_versions_are_read(beginning: bytes, told: bytes) -> None:
+    expected = {3: Heading(b"A: b\r\n\r\n", told), 10: Heading(b"C: d\r\n")}
+    assert read_headers("k", beginning, Editions(4, 7)) == expected
     with pytest.raises(Corrupt):
-        read_headers("k", before + b"x", 0)
+        read_headers("k", beginning + b"x", Editions(4, 7))

@@ -7,7 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.imap.sections import Cut, Section, SectionText
-from storage.header_block import LONGEST, LONGEST_TOLD, NOT_TOLD, Telling, header_block, header_end
+from storage.header_block import (
+    LONGEST,
+    LONGEST_STRUCTURE,
+    LONGEST_TOLD,
+    NOT_TOLD,
+    Editions,
+    Heading,
+    Telling,
+    header_block,
+    header_end,
+)
 
 # Messages made of what the rule turns on.
 MESSAGES = st.lists(st.sampled_from([b"\r\n", b"\n", b"\r", b"A: b", b" folded", b"text", b":"]), max_size=12)
@@ -52,9 +62,12 @@ def test_a_span_ends_where_it_would_alone(content: bytes, before: bytes) -> None
 
 def test_what_is_too_long_stays_in_the_message() -> None:
     longest = b"A: ".ljust(LONGEST - 4, b"x") + b"\r\n\r\n"
-    shout = Telling(1, bytes.upper)
-    assert shout.indexed(longest + b"body") == (longest, b"")
+    shout = Telling(Editions(1, 1), bytes.upper, lambda content: content[-4:])
+    assert shout.indexed(longest + b"body") == (longest, b"", b"body")
     shorter = longest[len(longest) - LONGEST_TOLD :]
-    assert shout.indexed(shorter + b"body") == (shorter, shorter.upper())
-    assert shout.indexed(b"A" + longest + b"body") == (b"", b"")
-    assert shout.indexed(b"") == (b"", b"")
+    assert shout.indexed(shorter + b"body") == (shorter, shorter.upper(), b"body")
+    assert shout.indexed(b"A" + longest + b"body") == (b"", b"", b"body")
+    assert shout.indexed(b"") == (b"", b"", b"")
+    wordy = Telling(Editions(1, 1), bytes.upper, lambda content: b"x" * len(content))
+    assert wordy.indexed(b"\r\n".ljust(LONGEST_STRUCTURE)).structure == b"x" * LONGEST_STRUCTURE
+    assert wordy.indexed(b"\r\n".ljust(LONGEST_STRUCTURE + 1)) == Heading(b"\r\n", b"\r\n")
