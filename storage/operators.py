@@ -68,6 +68,14 @@ class Token:
         """SHA-256 of the text: what a cache of verified tokens may hold in memory."""
         return hashlib.sha256(self.text.encode()).digest()
 
+    @property
+    def hint(self) -> str:
+        """32 bits of the secret's SHA-256: no help in finding 256 bits, and enough to tell a wrong secret.
+
+        Without it, whoever knows a token's id could have the gateway compute an argon2 hash for each guess.
+        """
+        return hashlib.sha256(self.secret.encode()).hexdigest()[:8]
+
     def hash(self) -> str:
         """argon2id, in the PHC string format. Takes some 50 ms of CPU: call it in a thread."""
         return _HASHER.hash(self.secret)
@@ -84,10 +92,15 @@ class Token:
 
 
 class Credential(Protocol):
-    """How somebody shows who they are. `id` finds their record, `matches` says whether it is theirs."""
+    """How somebody shows who they are. `id` finds their record, `matches` says whether it is theirs.
+
+    `hint`: what a record may keep to say at once that it is not; None where `matches` costs nothing.
+    """
 
     @property
     def id(self) -> str: ...
+    @property
+    def hint(self) -> str | None: ...
     @property
     def fingerprint(self) -> bytes: ...
     def matches(self, kept: str) -> bool: ...
@@ -109,6 +122,10 @@ class Subject:
     @property
     def id(self) -> str:
         return _named_by(self.kept)
+
+    @property
+    def hint(self) -> None:
+        return None
 
     @property
     def fingerprint(self) -> bytes:
@@ -135,6 +152,10 @@ class HeldKey:
         return _named_by(self.kept)
 
     @property
+    def hint(self) -> None:
+        return None
+
+    @property
     def fingerprint(self) -> bytes:
         return hashlib.sha256(self.kept.encode()).digest()
 
@@ -153,6 +174,7 @@ class OperatorRecord:
     """One credential of one person. Two credentials of one person carry the same `name`.
 
     `credential`: a token's argon2id hash, or who somebody is elsewhere (`Subject.kept`, `HeldKey.kept`).
+    `hint`: the token's own; None for a record without a token, or from before there were hints.
     """
 
     id: str
@@ -163,6 +185,7 @@ class OperatorRecord:
     created: datetime
     expires: datetime
     revoked: datetime | None = None
+    hint: str | None = None
 
     def __post_init__(self) -> None:
         Operator(self.name, self.roles, self.regions)  # raises RolesConflict
@@ -173,6 +196,10 @@ class OperatorRecord:
 
     def in_force(self, now: datetime) -> bool:
         return self.revoked is None and now < self.expires
+
+    def may_be_of(self, credential: Credential) -> bool:
+        """False where the hint tells already that it is not; otherwise `Credential.matches` has the word."""
+        return self.hint is None or self.hint == credential.hint
 
     def to_bytes(self) -> bytes:
         return json.dumps(
@@ -186,6 +213,7 @@ class OperatorRecord:
                 "created": self.created.isoformat(),
                 "expires": self.expires.isoformat(),
                 "revoked": self.revoked.isoformat() if self.revoked else None,
+                "hint": self.hint,
             }
         ).encode()
 
@@ -205,6 +233,7 @@ class OperatorRecord:
                 created=datetime.fromisoformat(found["created"]),
                 expires=datetime.fromisoformat(found["expires"]),
                 revoked=datetime.fromisoformat(found["revoked"]) if found["revoked"] else None,
+                hint=found.get("hint"),
             )
         except (KeyError, TypeError, ValueError, GeographyError) as error:
             raise Corrupt(key, f"not an operator record ({error})") from None

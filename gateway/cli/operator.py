@@ -84,7 +84,14 @@ def add(
         held, now = frozenset(Role(role) for role in roles), house.clock()
         await _refuse_conflict(registers, name, held, now)
         record = OperatorRecord(
-            credential.id, name, held, frozenset(regions), kept, now, now + timedelta(days=days)
+            credential.id,
+            name,
+            held,
+            frozenset(regions),
+            kept,
+            now,
+            now + timedelta(days=days),
+            hint=credential.hint,
         )
         for region, register in registers.items():
             await _note(house, region, Event.OPERATOR_ADDED, name)

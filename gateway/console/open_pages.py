@@ -11,11 +11,12 @@ from gateway.chart import as_svg
 from gateway.console.pages import page
 from gateway.disclosure.desk import DESK
 from gateway.disclosure.figures import FIGURES
+from gateway.disclosure.transport import peer_of
 
 
 async def get_transparency(request: web.Request) -> web.StreamResponse:
     """The chart and, for those who do not see it, the same figures as a table."""
-    request.app[DESK].stranger_rate.take(request.remote or "unknown")
+    request.app[DESK].stranger_rate.take(peer_of(request))
     found = await request.app[FIGURES].figures(request, (None, None))
     tables = [
         (each, base64.b64encode(each.report.root).decode(), sorted(each.figures.cells.items()))

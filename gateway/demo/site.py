@@ -150,7 +150,9 @@ async def _appoint(house: House) -> tuple[CardOperator, ...]:
     for name, roles, codes in OPERATORS:
         token, now = Token.new(), house.clock()
         regions = frozenset(RegionCode.parse(code) for code in codes)
-        record = OperatorRecord(token.id, name, frozenset(roles), regions, token.hash(), now, now + _A_YEAR)
+        record = OperatorRecord(
+            token.id, name, frozenset(roles), regions, token.hash(), now, now + _A_YEAR, hint=token.hint
+        )
         for region in regions:
             chamber = await house.chamber(region)
             await OperatorRegister(chamber.vault).add(record)

@@ -6,7 +6,7 @@ that region's log from then on: a log says nothing about a region to people not 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Final, final
@@ -72,10 +72,12 @@ class Attempt:
             raise RuntimeError("nobody has been authenticated")
         return self._asker
 
-    async def authenticate(self, authentication: Authentication, presented: Presented) -> Asker:
-        """Raises Problem 401; the reason is for our own log alone."""
+    async def authenticate(
+        self, authentication: Authentication, presented: Presented, stranger: Callable[[], None]
+    ) -> Asker:
+        """Raises Problem 401; the reason is for our own log alone. `stranger` as in `Authentication`."""
         try:
-            self._asker = await authentication.authenticate(presented)
+            self._asker = await authentication.authenticate(presented, stranger)
         except Unauthenticated as error:
             _log.info("unauthenticated", reason=error.reason)
             # RFC 6750 3.1; the realm says nothing that the address did not.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, final
@@ -71,8 +71,11 @@ class Asker:
 @final
 @dataclass(frozen=True, slots=True)
 class _Verified:
+    """`right`: what records kept of the credential when it was found to be theirs; never computed twice."""
+
     asker: Asker
     until: datetime
+    right: frozenset[str]
 
 
 @final
@@ -88,7 +91,8 @@ class Authentication:
     """Turns what a request brings into an `Asker`.
 
     A token that was verified is remembered, by its SHA-256 and in memory only, for `remember`:
-    so long may a revoked token go on working, which the runbook says.
+    so long may a revoked token go on working, which the runbook says. One that expires is over at that
+    very moment. Afterwards the records are read again, and what they keep is known to be right already.
     """
 
     def __init__(
@@ -108,19 +112,29 @@ class Authentication:
         self._hashing: Final = asyncio.Semaphore(at_once)
         self._verified: Final[OrderedDict[bytes, _Verified]] = OrderedDict()
 
-    async def authenticate(self, presented: Presented) -> Asker:
-        """Raises Unauthenticated; Unavailable where a region that might know them is down."""
-        credential = await self._credential(presented)
+    async def authenticate(self, presented: Presented, stranger: Callable[[], None] = lambda: None) -> Asker:
+        """Raises Unauthenticated; Unavailable where a region that might know them is down.
+
+        `stranger` is called before any more is done for what has not been found good here lately, and may
+        raise: whoever was here before is not held to what strangers from the same address do.
+        """
+        try:
+            credential = await self._credential(presented)
+        except Unauthenticated:
+            stranger()
+            raise
         now = self._clock()
         known = self._verified.get(credential.fingerprint)
-        if known is not None and now < known.until:
+        if known is None:
+            stranger()
+        elif now < known.until:
+            self._verified.move_to_end(credential.fingerprint)
             return known.asker
-        asker, complete = await self._look_up(credential, now)
-        if complete:
-            self._verified[credential.fingerprint] = _Verified(asker, now + self._remember)
-            while len(self._verified) > _CACHED:
-                self._verified.popitem(last=False)
-        return asker
+        try:
+            return await self._look_up(credential, now, known.right if known else frozenset())
+        except Unauthenticated:
+            self._verified.pop(credential.fingerprint, None)
+            raise
 
     async def _credential(self, presented: Presented) -> Credential:
         """The header, where there is one; else the key that the TLS handshake has proven."""
@@ -141,7 +155,8 @@ class Authentication:
         except NotOurs as error:
             raise Unauthenticated(str(error)) from None
 
-    async def _look_up(self, credential: Credential, now: datetime) -> tuple[Asker, bool]:
+    async def _look_up(self, credential: Credential, now: datetime, right: frozenset[str]) -> Asker:
+        """Whose credential it is, by the records as they stand. What is found is remembered."""
         regions = tuple(self._registers)
         answers = await asyncio.gather(
             *(self._registers[region].get(credential.id) for region in regions), return_exceptions=True
@@ -158,25 +173,38 @@ class Authentication:
                     silent[region] = answer
                 case BaseException():
                     raise answer
-        vouched = await self._vouched(credential, records, now)
+        vouched = await self._vouched(credential, records, now, right)
         if not vouched:
             if silent:
                 raise Unavailable("a region that may know this operator cannot be read") from next(
                     iter(silent.values())
                 )
             raise Unauthenticated("unknown, expired or revoked, or a wrong secret")
-        return _asker(credential, vouched, frozenset(self._registers), frozenset(silent)), not silent
+        asker = _asker(credential, vouched, frozenset(self._registers), frozenset(silent))
+        ends = min(record.expires for record in vouched.values())
+        # Half an answer is asked for again with the next request.
+        until = now if silent else min(now + self._remember, ends)
+        right = frozenset(record.credential for record in vouched.values())
+        self._verified[credential.fingerprint] = _Verified(asker, until, right)
+        self._verified.move_to_end(credential.fingerprint)
+        while len(self._verified) > _CACHED:
+            self._verified.popitem(last=False)
+        return asker
 
     async def _vouched(
-        self, credential: Credential, records: Mapping[RegionCode, OperatorRecord], now: datetime
+        self,
+        credential: Credential,
+        records: Mapping[RegionCode, OperatorRecord],
+        now: datetime,
+        known: frozenset[str],
     ) -> dict[RegionCode, OperatorRecord]:
         """The records in force, of their own region, that this is the credential of."""
         current = {
             region: record
             for region, record in records.items()
-            if record.in_force(now) and region in record.regions
+            if record.in_force(now) and region in record.regions and record.may_be_of(credential)
         }
-        right: dict[str, bool] = {}
+        right = dict.fromkeys(known, True)
         for record in current.values():  # the regions' copies share one hash: computed once
             if record.credential not in right:
                 async with self._hashing:

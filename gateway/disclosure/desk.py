@@ -17,13 +17,13 @@ from gateway.disclosure.office import Chamber, Office
 from gateway.disclosure.oidc import Issuer
 from gateway.disclosure.presentation import represented
 from gateway.disclosure.problems import Kind, Problem
-from gateway.disclosure.transport import RateLimit, presented
+from gateway.disclosure.transport import RateLimit, peer_of, presented
 from gateway.disclosure.turns import Turns
 from policy.clearance import Clearance, NotCleared, Role
 from policy.geography import RegionCode
-from storage.errors import NotFound, Unavailable
+from storage.errors import NotFound, StorageError, Unavailable
 from storage.holds import HoldRegister
-from storage.operators import OperatorRegister
+from storage.operators import OperatorRegister, person
 from storage.versions import Versions
 
 ANY: Final = "*"
@@ -130,18 +130,26 @@ async def admitted(request: web.Request, attempt: Attempt) -> None:
     """Authenticate, within the rates. Raises 401; 429, which alone is not an entry in the log.
 
     Whoever floods the gateway must not be able to flood the log: what is over the rate is not
-    read, not answered and not an attempt.
+    read, not answered and not an attempt. A stranger's is taken before anything is looked up, so that many
+    at once are held to it as well, and given back to who turns out to be none.
     """
-    desk = request.app[DESK]
-    peer = request.remote or "unknown"
-    desk.stranger_rate.check(peer)
+    desk, peer = request.app[DESK], peer_of(request)
+    taken = False
+
+    def stranger() -> None:
+        nonlocal taken
+        desk.stranger_rate.take(peer)
+        taken = True
+
     try:
-        asker = await attempt.authenticate(desk.authentication, presented(request))
-    except Problem as problem:
-        if problem.kind is Kind.UNAUTHENTICATED:
-            desk.stranger_rate.take(peer)
+        asker = await attempt.authenticate(desk.authentication, presented(request), stranger)
+    except StorageError:  # nobody can say who it was
+        if taken:
+            desk.stranger_rate.give_back(peer)
         raise
-    desk.operator_rate.take(asker.token)
+    if taken:
+        desk.stranger_rate.give_back(peer)
+    desk.operator_rate.take(person(asker.name))  # with however many credentials
     if request.method == hdrs.METH_POST:
         attempt.expects = request.if_match
 

@@ -21,7 +21,7 @@ from gateway.chart import as_svg
 from gateway.disclosure.desk import DESK
 from gateway.disclosure.models import Asked, GivenMoment
 from gateway.disclosure.problems import Kind, Problem
-from gateway.disclosure.transport import read_query
+from gateway.disclosure.transport import peer_of, read_query
 from gateway.transparency import NotVerified, RegionFigures, as_csv, as_json, region_figures
 from storage.audit.source import BackendSource
 
@@ -54,7 +54,7 @@ class TransparencyFigures:
         if query.since and query.until and query.since >= query.until:
             raise Problem(Kind.INVALID_REQUEST, "until: must be after from")
         # Each new period is a pass over the log: strangers get only so many.
-        request.app[DESK].stranger_rate.take(request.remote or "unknown")
+        request.app[DESK].stranger_rate.take(peer_of(request))
         return _told(await self.figures(request, (query.since, query.until)), query.format)
 
     async def figures(self, request: web.Request, period: _Period) -> tuple[RegionFigures, ...]:

@@ -10,6 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from ipaddress import IPv6Address, IPv6Network
 from typing import Any, Final, TypeVar, final
 
 import structlog
@@ -20,6 +21,7 @@ from pydantic import BaseModel, ValidationError
 from gateway.disclosure.authentication import Presented
 from gateway.disclosure.metrics import METRICS
 from gateway.disclosure.problems import Kind, Problem, faults
+from gateway.ingress.admission import parse_peer
 from policy.strict_json import JsonFault, parse
 from policy.trust import spki_sha256
 from storage.errors import StorageError
@@ -132,6 +134,15 @@ def presented(request: web.Request) -> Presented:
     )
 
 
+def peer_of(request: web.Request) -> str:
+    """Whose rate a stranger's request is held to: all IPv6 addresses of one customer's are one (RFC 6177)."""
+    try:
+        peer = parse_peer(request.remote or "")
+    except OSError:
+        return "unknown"
+    return str(IPv6Network((peer, 64), strict=False)) if isinstance(peer, IPv6Address) else str(peer)
+
+
 def json_response(
     model: BaseModel, *, status: int = 200, headers: dict[str, str] | None = None
 ) -> web.Response:
@@ -220,15 +231,18 @@ class RateLimit:
         self._monotonic: Final = monotonic
         self._levels: Final[OrderedDict[str, tuple[float, float]]] = OrderedDict()
 
-    def check(self, who: str) -> None:
-        """Raises 429 where `who` has nothing left; takes nothing."""
+    def take(self, who: str) -> None:
+        """One request. Raises 429 where `who` has nothing left, and takes nothing."""
         if self._level(who) < 1:
             raise Problem(Kind.RATE_LIMITED, headers={"Retry-After": str(max(1, 60 // self._a_minute))})
+        self._set(who, self._level(who) - 1)
 
-    def take(self, who: str) -> None:
-        """One request. Raises 429."""
-        self.check(who)
-        self._levels[who] = (self._level(who) - 1, self._monotonic())
+    def give_back(self, who: str) -> None:
+        """What was taken for a request that does not count."""
+        self._set(who, self._level(who) + 1)
+
+    def _set(self, who: str, level: float) -> None:
+        self._levels[who] = (level, self._monotonic())
         self._levels.move_to_end(who)
         while len(self._levels) > self._REMEMBERED:
             self._levels.popitem(last=False)
