@@ -166,6 +166,7 @@ class Folder:
         change = FlagChange(change.mode, frozenset(map(checked_flag, change.flags)))
         wanted = UidSet.of(uids)
         entries: list[Entry] = []
+        before: list[int] = []
         modified: list[int] = []
         for start in range(0, len(wanted), _CHUNK):
             chunk = UidSet.of(wanted[start : start + _CHUNK])
@@ -175,8 +176,9 @@ class Folder:
 
             outcome = await self._index.commit(apply)
             entries += outcome.entries
+            before += outcome.before
             modified += outcome.modified
-        return StoreOutcome(tuple(entries), tuple(modified))
+        return StoreOutcome(tuple(entries), tuple(before), tuple(modified))
 
     async def append(
         self, content: bytes, flags: frozenset[str] = frozenset(), internal_date: datetime | None = None
@@ -247,4 +249,5 @@ async def _store(draft: Draft, uids: UidSet, change: FlagChange, unchanged_since
     # RFC 7162 3.1.3 leaves it open; what does not change tells other sessions nothing.
     changing = [entry for entry in meant if flags[entry.uid] != entry.flags]
     after = {entry.uid: entry for entry in (draft.change(changing, flags) if changing else ())}
-    return StoreOutcome(tuple(after.get(entry.uid, entry) for entry in meant), tuple(modified))
+    entries_now = tuple(after.get(entry.uid, entry) for entry in meant)
+    return StoreOutcome(entries_now, tuple(entry.modseq for entry in meant), tuple(modified))

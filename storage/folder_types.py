@@ -119,8 +119,10 @@ class FlagChange:
 @final
 @dataclass(frozen=True, slots=True)
 class StoreOutcome:
-    """What became of a change: the entries as they are now (those whose flags stayed the same too),
-    and the UIDs that were left alone since they had changed after `unchanged_since` (RFC 7162 3.1.3)."""
+    """What became of a change: the entries as they are now (those whose flags stayed the same too), the
+    modification sequence that each had `before`, and the UIDs that were left alone since they had changed
+    after `unchanged_since` (RFC 7162 3.1.3)."""
 
     entries: tuple[Entry, ...]
+    before: tuple[int, ...]
     modified: tuple[int, ...]

@@ -107,6 +107,10 @@ class Opened:
         """The client has been told of the entry as it is now, in other words."""
         self._told[entry.uid] = entry.modseq
 
+    def has_told_of(self, uid: int, modseq: int) -> bool:
+        """Whether the client has been told of a message as it was at that modification sequence."""
+        return modseq <= self.view.highest_modseq or self._told.get(uid) == modseq
+
     async def change(
         self, uids: tuple[int, ...], change: FlagChange, *, unchanged_since: int | None = None
     ) -> StoreOutcome:

@@ -142,10 +142,12 @@ class Reader:
         uids = opened.chosen(found.chosen, by_uid=by_uid)
         outcome = await opened.change(uids, found.change, unchanged_since=found.unchanged_since)
         self._resident.ring()
-        for entry in outcome.entries:
-            if not found.silent or talk.condstore:
+        for entry, before in zip(outcome.entries, outcome.before, strict=True):
+            # RFC 3501 6.4.6: what others did to the flags is told, .SILENT or not.
+            silent = found.silent and opened.has_told_of(entry.uid, before)
+            if not silent or talk.condstore:
                 # RFC 7162 3.1.3: with .SILENT a client that counts modification sequences hears those.
-                opened.tell_flags(entry, uid=by_uid or talk.condstore, flags=not found.silent)
+                opened.tell_flags(entry, uid=by_uid or talk.condstore, flags=not silent)
                 await talk.flow()
             else:
                 opened.knows(entry)

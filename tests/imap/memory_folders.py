@@ -85,7 +85,7 @@ class MemoryFolder:
     async def store(
         self, uids: Iterable[int], change: FlagChange, *, unchanged_since: int | None = None
     ) -> StoreOutcome:
-        entries, modified = [], []
+        entries, before, modified = [], [], []
         self.modseq += 1
         for uid in uids:
             if uid not in self.mail:
@@ -94,12 +94,13 @@ class MemoryFolder:
             if unchanged_since is not None and entry.modseq > unchanged_since:
                 modified.append(uid)
                 continue
+            before.append(entry.modseq)
             flags = change.on(entry.flags)
             if flags != entry.flags:
                 entry = replace(entry, flags=flags, modseq=self.modseq)
                 self.mail[uid] = (entry, content)
             entries.append(entry)
-        return StoreOutcome(tuple(entries), tuple(modified))
+        return StoreOutcome(tuple(entries), tuple(before), tuple(modified))
 
     async def append(
         self, content: bytes, flags: frozenset[str] = frozenset(), internal_date: datetime | None = None

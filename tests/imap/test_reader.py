@@ -320,6 +320,28 @@ async def test_what_others_do_is_told(house: House) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("enable", "told"),
+    [("NOOP", "FLAGS (\\Recent \\Seen $Work)"), ("ENABLE CONDSTORE", "UID 1 FLAGS (...$Work) MODSEQ (4)")],
+    ids=["plain", "condstore"],
+)
+async def test_a_silent_store_hides_nothing_of_what_others_did(house: House, enable: str, told: str) -> None:
+    """RFC 3501 6.4.6: the status of the flags is determinate without a race, .SILENT or not."""
+    deliver(house)
+    client, other = await house.reader(), await house.reader()
+    await client.command("a1", enable)
+    await other.command("b1", "STORE 1 +FLAGS.SILENT $Work")
+    await client.play(
+        f"""
+        C: a2 STORE 1 +FLAGS.SILENT \\Seen
+        S: * 1 FETCH ({told})
+        S: a2 OK kept
+        C: a3 NOOP
+        S: a3 OK done
+        """
+    )
+
+
 async def test_a_mailbox_that_is_deleted_ends_the_sessions_that_have_it_open(house: House) -> None:
     await house.folders.create("Old")
     client, other = await house.reader(name="Old"), await house.resident()
