@@ -29,7 +29,6 @@ account and message) and the category. A frame that is moved, swapped or relabel
 from __future__ import annotations
 
 import struct
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, final
@@ -48,9 +47,6 @@ MAX_PLAINTEXT: Final = 256 * 1024 * 1024
 
 # A forged header cannot make a reader fetch a content frame under the name of traffic.
 MAX_TRAFFIC_FRAME: Final = 1024 * 1024
-
-_LEVEL: Final = 3
-_KEPT_FOR: Final = 64 * 1024  # octets: up to here the tables that a thread keeps are less than a MiB
 
 _SUITE: Final = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 _FRAME_OVERHEAD: Final = KEM.MLKEM768_X25519.enc_length() + 16  # the encapsulated key, and GCM's tag
@@ -92,30 +88,9 @@ class Header:
     octets: bytes
 
 
-class _OfThisThread(threading.local):
-    """A compressor serves one caller at a time, and lets other threads run while it works."""
-
-    def __init__(self) -> None:
-        self.compressor: Final = zstandard.ZstdCompressor(level=_LEVEL)
-
-
-_COMPRESSORS: Final = _OfThisThread()
-
-
-def _packed(plain: bytes) -> bytes:
-    """One frame. What is large has a compressor of its own, whose tables are given back with it.
-
-    Setting one up takes four times as long as compressing what is small. Frames share nothing: each is what a
-    fresh compressor makes of it. Its buffers hold literals of the last one, as the freed memory of any would.
-    """
-    if len(plain) > _KEPT_FOR:
-        return zstandard.compress(plain, _LEVEL)
-    return _COMPRESSORS.compressor.compress(plain)
-
-
 def seal_message(public: PublicKeys, binding: Binding, traffic: bytes, content: bytes) -> bytes:
     """Both frames of a message, each sealed to its own key: the object as it is put."""
-    packed = _packed(content)
+    packed = zstandard.compress(content, 3)
     unpadded = _HEADER.size + _FRAME_OVERHEAD + _LENGTH.size + len(traffic)
     padding = -unpadded % TRAFFIC_READ
     padded = b"".join((_LENGTH.pack(len(traffic)), traffic, bytes(padding)))
@@ -139,7 +114,7 @@ def seal_document(
     public: PublicKeys, binding: Binding, document: bytes, purpose: Purpose = Purpose.RECORD
 ) -> bytes:
     """A record of ours, under the record key; or under the content key, what says what mail says."""
-    packed = _packed(document)
+    packed = zstandard.compress(document, 3)
     magic = _MAGIC_OF[purpose]
     header = _HEADER.pack(magic, _VERSION, public.generation, 0, len(packed) + _FRAME_OVERHEAD)
     key = public.record if purpose is Purpose.RECORD else public.content

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import secrets
 import struct
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import zstandard
@@ -52,26 +50,6 @@ def test_what_was_sealed_comes_back_octet_for_octet(traffic: bytes, content: byt
     sealed = seal_message(PUBLIC, HERE, traffic, content)
     assert open_traffic(PRIVATE[Purpose.TRAFFIC], HERE, sealed) == traffic
     assert open_content(PRIVATE[Purpose.CONTENT], HERE, sealed) == content
-
-
-def test_a_frame_holds_nothing_of_the_one_before_it() -> None:
-    seal_message(PUBLIC, HERE, TRAFFIC, CONTENT)
-    mine = CONTENT[:-100] + b"the last words are others"
-    sealed = seal_message(PUBLIC, HERE, TRAFFIC, mine)
-    frame = sealed[read_message_header(HERE, sealed).traffic_end :]
-    info = b"\0".join((b"situs seal", sealed[:HEADER_SIZE], b"eu-west-1", HERE.key.encode(), b"content"))
-    packed = open_frame(PRIVATE[Purpose.CONTENT].seeds, frame, info)
-    assert packed == zstandard.compress(mine, 3)
-
-
-def test_threads_that_seal_at_once_do_not_meet_in_the_compressor() -> None:
-    contents = [bytes([number]) * 20 + secrets.token_bytes(50_000) for number in range(16)]
-
-    def there_and_back(content: bytes) -> bytes:
-        return open_content(PRIVATE[Purpose.CONTENT], HERE, seal_message(PUBLIC, HERE, TRAFFIC, content))
-
-    with ThreadPoolExecutor(8) as threads:
-        assert list(threads.map(there_and_back, contents)) == contents
 
 
 def test_ten_mebibytes_of_any_octets() -> None:
