@@ -23,6 +23,7 @@ from gateway.announcement import announcing
 from gateway.bell import Bells
 from gateway.config import Config, ConfigError, MailSettings
 from gateway.disclosure.app import make_app, make_runner
+from gateway.disclosure.tls import RenewedContext
 from gateway.house import House
 from gateway.imap.commons import Commons
 from gateway.imap.metrics import ImapMetrics
@@ -207,7 +208,7 @@ async def _open_gateway(
     logs = {code: chamber.log for code, chamber in office.chambers.items()}
     await stack.enter_async_context(announcing(logs, office.lawbook.digest, house.config.trust, house.clock))
     try:
-        tls = house.config.gateway_tls.context() if house.config.gateway_tls else None
+        tls = RenewedContext.of(house.config.gateway_tls) if house.config.gateway_tls else None
     except BadCertificate as error:
         raise ConfigError(f"{house.config.path}: {error}") from None
     runner = make_runner(make_app(office, registry, readiness))

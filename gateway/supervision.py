@@ -162,7 +162,7 @@ class Supervisor:
 
 
 def outlive_hangups() -> None:
-    """SIGHUP asks to read files again. The mail doors' certificates are, by themselves; no others.
+    """SIGHUP asks to read files again. The doors' certificates are, by themselves; no others.
 
     Whoever sends it (a hook behind a renewal, a habit) must not end the service by it.
     """
@@ -170,9 +170,7 @@ def outlive_hangups() -> None:
 
 
 def _say_what_is_read_again() -> None:
-    _log.info(
-        "hangup", note="the mail doors' certificates are read again when they change, all else at a restart"
-    )
+    _log.info("hangup", note="certificates are read again when they change, all else at a restart")
 
 
 def notify(state: str) -> None:

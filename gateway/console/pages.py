@@ -91,7 +91,7 @@ async def as_pages(
 async def _recognise(request: web.Request) -> None:
     # Neither an Authorization header nor a certificate counts by itself here: only what no other site
     # can make a browser send.
-    held = presented(request).spki
+    held = presented(request, request.app[DESK].office.clock()).spki
     if held is not None:
         request[HELD] = held
     request[SESSION] = Presented(None)

@@ -142,7 +142,7 @@ async def admitted(request: web.Request, attempt: Attempt) -> None:
         taken = True
 
     try:
-        asker = await attempt.authenticate(desk.authentication, presented(request), stranger)
+        asker = await attempt.authenticate(desk.authentication, presented(request, attempt.now), stranger)
     except StorageError:  # nobody can say who it was
         if taken:
             desk.stranger_rate.give_back(peer)

@@ -9,21 +9,20 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from ipaddress import IPv6Address, IPv6Network
 from typing import Any, Final, TypeVar, final
 
 import structlog
 from aiohttp import web
-from cryptography import x509
 from pydantic import BaseModel, ValidationError
 
 from gateway.disclosure.authentication import Presented
 from gateway.disclosure.metrics import METRICS
 from gateway.disclosure.problems import Kind, Problem, faults
+from gateway.disclosure.tls import held_key
 from gateway.ingress.admission import parse_peer
 from policy.strict_json import JsonFault, parse
-from policy.trust import spki_sha256
 from storage.errors import StorageError
 
 _log: Final = structlog.get_logger("situs.gateway")
@@ -116,11 +115,12 @@ def idempotency_key(request: web.Request) -> str | None:
     return values[0]
 
 
-def presented(request: web.Request) -> Presented:
+def presented(request: web.Request, now: datetime) -> Presented:
     """The one Authorization header, and the key of the TLS client certificate where there is one.
 
     Of two headers, a proxy and we might believe different ones: none counts. A certificate counts only
     where this process has done the handshake: a header that a proxy wrote, a client could have written.
+    And it counts in its own time alone, however long the connection lasts.
     In the console the session stands for both, and nothing else does.
     """
     if SESSION in request:
@@ -130,7 +130,7 @@ def presented(request: web.Request) -> Presented:
     der = handshake.getpeercert(binary_form=True) if handshake is not None else None
     return Presented(
         None if not values else values[0] if len(values) == 1 else "",
-        spki_sha256(x509.load_der_x509_certificate(der)) if der else None,
+        held_key(der, now) if der else None,
     )
 
 

@@ -5,11 +5,14 @@ Sizes are octets, times are seconds. The reply that each limit gives stands besi
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Final, final
+
+from gateway.ingress.tls import server_context
 
 _MIB: Final = 1024 * 1024
 
@@ -98,6 +101,14 @@ class CertificateFiles:
 
     certificate: Path
     key: Path
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        return self.certificate, self.key
+
+    def context(self) -> ssl.SSLContext:
+        """Raises BadCertificate."""
+        return server_context(self.certificate, self.key)
 
 
 @final

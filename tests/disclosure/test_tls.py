@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from gateway.disclosure.app import make_app, make_runner
-from gateway.disclosure.tls import GatewayTls
+from gateway.disclosure.tls import GatewayTls, RenewedContext
 from gateway.ingress.tls import BadCertificate
 from policy.clearance import Role
 from policy.trust import spki_sha256
@@ -43,24 +43,35 @@ class Holder:
     key: Path
 
 
-def holder(where: Path, name: str, issuer: Holder | None = None) -> Holder:
-    """Somebody's certificate: a CA's own, or one that it has signed."""
-    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+def holder(
+    where: Path,
+    name: str,
+    issuer: Holder | None = None,
+    *,
+    called: str | None = None,
+    since: datetime = datetime(2020, 1, 1, tzinfo=UTC),
+    until: datetime = datetime(2049, 1, 1, tzinfo=UTC),
+    usages: tuple[x509.ObjectIdentifier, ...] = (
+        ExtendedKeyUsageOID.SERVER_AUTH,
+        ExtendedKeyUsageOID.CLIENT_AUTH,
+    ),
+) -> Holder:
+    """Somebody's certificate: a CA's own, or one that it has signed. `called`: its common name."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, called or name)])
     signer = key
     if issuer is not None:
         found = load_pem_private_key(issuer.key.read_bytes(), None)
         assert isinstance(found, ec.EllipticCurvePrivateKey)
         signer = found
-    usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer.certificate.subject if issuer else subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
+        .not_valid_before(since)
+        .not_valid_after(until)
         .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
         .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
     )
@@ -78,7 +89,7 @@ async def served(desk: Gateway, tls: GatewayTls) -> AsyncIterator[str]:
     runner = make_runner(make_app(desk.office))
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls.context()).start()
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=RenewedContext.of(tls)).start()
         yield f"https://127.0.0.1:{runner.addresses[0][1]}/v1/disclosures"
     finally:
         await runner.cleanup()
@@ -98,7 +109,7 @@ async def test_a_client_certificate_counts_for_whom_a_record_names(settle: Settl
     server, kay = holder(tmp_path, "server", authority), holder(tmp_path, "kay", authority)
     eve, mallory = holder(tmp_path, "eve", authority), holder(tmp_path, "mallory", strangers)
     async with gateway(settle, regions=(IRELAND,)) as desk:
-        await _employ(desk, kay)
+        await employ(desk, kay)
         async with served(desk, GatewayTls(server.cert, server.key, authority.cert)) as url:
             assert await asked(url, authority, kay) == 200
             assert await asked(url, authority, eve) == 401  # certified, and nobody's record
@@ -130,7 +141,7 @@ async def test_the_console_signs_in_with_a_certificate_and_each_page_asks_for_it
     authority = holder(tmp_path, "authority")
     server, kay, eve = (holder(tmp_path, name, authority) for name in ("server", "kay", "eve"))
     async with gateway(settle, regions=(IRELAND,)) as desk:
-        await _employ(desk, kay)
+        await employ(desk, kay)
         async with served(desk, GatewayTls(server.cert, server.key, authority.cert)) as url:
             console = url.replace("/v1/disclosures", "/console")
             asked = "Sign in with the certificate"
@@ -151,11 +162,13 @@ async def test_the_console_signs_in_with_a_certificate_and_each_page_asks_for_it
             ] == 401
 
 
-async def _employ(desk: Gateway, someone: Holder) -> None:
+async def employ(desk: Gateway, someone: Holder, *, lasts: timedelta = timedelta(days=1)) -> HeldKey:
+    """Kay, of the intake, by the key of that certificate."""
     held, now = HeldKey(spki_sha256(someone.certificate)), desk.clock()
     roles, regions = frozenset({Role.INTAKE}), frozenset({IRELAND.code})
-    record = OperatorRecord(held.id, "Kay", roles, regions, held.kept, now, now + timedelta(days=1))
+    record = OperatorRecord(held.id, "Kay", roles, regions, held.kept, now, now + lasts)
     await OperatorRegister(desk.chamber().vault).add(record)
+    return held
 
 
 async def _page(

@@ -68,15 +68,20 @@ class RunningServer:
 
 
 @contextmanager
-def serving(card: Card, directory: Path, *options: str, more: str = "") -> Iterator[RunningServer]:
-    """`situs serve` on the demo's regions, on free ports; `more` is further sections of its configuration."""
+def serving(
+    card: Card, directory: Path, *options: str, more: str = "", gateway_has: str = ""
+) -> Iterator[RunningServer]:
+    """`situs serve` on the demo's regions, on free ports.
+
+    `more` is further sections of its configuration, `gateway_has` further lines of the gateway's.
+    """
     smtp, lmtp, imap, gateway = free_port(), free_port(), free_port(), free_port()
     unix = directory / "lmtp.sock"
     config = Path(card.config).read_text()
     for door, address in (("smtp", smtp), ("lmtp", lmtp), ("imap", imap)):
         config = re.sub(rf"(\[{door}\]\nlisten = )\[.*\]", rf'\1["127.0.0.1:{address}"]', config)
     config = config.replace("[lmtp]", f'[lmtp]\nunix = "{unix}"')
-    config = re.sub(r'(\[gateway\]\nlisten = )".*"', rf'\1"127.0.0.1:{gateway}"', config)
+    config = re.sub(r'(\[gateway\]\nlisten = )".*"', rf'\1"127.0.0.1:{gateway}"\n{gateway_has}', config)
     path = Path(card.config).with_name(f"{directory.name}.toml")
     path.write_text(config + more)
     process = subprocess.Popen(

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from storage.errors import Unavailable
 from tests.gateway.demos import RunningDemo, running_demo, situs
 from tests.gateway.servers import free_port, serving
 from tests.gateway.test_workers import is_alive, recipient, until
+from tests.ingress.certificates import write_certificate
 
 ACCEPTED = "situs_ingress_messages_accepted_total"
 
@@ -107,6 +109,25 @@ def test_a_hangup_ends_nothing(demo: RunningDemo, tmp_path: Path) -> None:
                 server.hear("hangup")
             assert is_alive(session)
         server.send(demo.card)
+
+
+def test_the_gateways_certificate_is_renewed_under_it(demo: RunningDemo, tmp_path: Path) -> None:
+    """No signal and no restart, and whoever is connected stays so: as at the mail doors."""
+    files = write_certificate(tmp_path)
+    first = files.certificate.read_text()
+    paths = f'certificate = "{files.certificate}"\nkey = "{files.key}"\n'
+    context = ssl.create_default_context(cafile=files.certificate)
+    with serving(demo.card, tmp_path, gateway_has=paths) as server:
+        server.hear("serving")
+        with (
+            socket.create_connection(("127.0.0.1", server.gateway), 30) as plain,
+            context.wrap_socket(plain, server_hostname="mx.example.ie") as before,
+        ):
+            write_certificate(tmp_path)
+            renewed = files.certificate.read_text()
+            assert ssl.get_server_certificate(("127.0.0.1", server.gateway)) == renewed != first
+            before.sendall(b"GET /healthz/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            assert before.recv(100).startswith(b"HTTP/1.1 200 ")
 
 
 def test_workers_outlive_a_configuration_that_breaks_under_them(demo: RunningDemo, tmp_path: Path) -> None:
