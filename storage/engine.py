@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 EngineError = (BaseError, OSError)  # what obstore raises; FileNotFoundError is its 404
 
 # One client timeout for an attempt: a connection that died silently leaves time for one more.
-_ATTEMPT_SHARE: Final = 0.6
+ATTEMPT_SHARE: Final = 0.6
+CONNECT_SECONDS: Final = 3.0
 _STATUS: Final = re.compile(r"status code: (\d{3})")
 
 
@@ -99,10 +100,10 @@ class Sends(Enum):
 
 def open_store(name: str, access: Access, deadline: float, sends: Sends = Sends.ANYTHING) -> S3Store:
     """A client for one bucket, without retries of its own and without what AWS_* variables say."""
-    attempt = timedelta(seconds=deadline * _ATTEMPT_SHARE)
+    attempt = timedelta(seconds=deadline * ATTEMPT_SHARE)
     options: ClientConfig = {
         "allow_http": access.endpoint.startswith("http://"),
-        "connect_timeout": min(attempt, timedelta(seconds=3)),
+        "connect_timeout": min(attempt, timedelta(seconds=CONNECT_SECONDS)),
         "timeout": attempt,
         "user_agent": "situs",
     }

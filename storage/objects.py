@@ -27,6 +27,7 @@ from obstore.store import S3Store
 from storage.ending import EndOfListing
 from storage.engine import Access, EngineError, Sends, Verdict, open_store, summary, verdict
 from storage.errors import AlreadyExists, Conflict, Forbidden, NotFound, Rejected, StorageError, Unavailable
+from storage.plain_puts import PlainPuts
 
 if TYPE_CHECKING:
     from obstore import ListStream, ObjectMeta, PutMode
@@ -73,6 +74,7 @@ class Bucket:
         self._reads: Final = open_store(name, access, deadline)
         self._puts: Final = open_store(name, access, deadline, Sends.PUTS)
         self._held_puts: Final = open_store(name, access, deadline, Sends.PUTS_UNDER_HOLD)
+        self._plain: Final = PlainPuts.of(name, access, deadline)
         self._turns: Final[WeakValueDictionary[str, asyncio.Lock]] = WeakValueDictionary()
         self._end: Final = EndOfListing(name, access, deadline)
 
@@ -91,9 +93,11 @@ class Bucket:
         bytes could both believe to have won only if one of them lost its answer: put something
         of your own into a body that decides a race.
         """
+        if fresh_key:
+            return await self._within("PUT", key, self._fresh(key, body, legal_hold))
         store = self._held_puts if legal_hold else self._puts
-        work = self._conditional(store, key, body, None, fresh_key)
-        return await self._within("PUT", key, work if fresh_key else self._in_turn(key, work))
+        work = self._conditional(store, key, body, None)
+        return await self._within("PUT", key, self._in_turn(key, work))
 
     async def compare_and_swap(self, key: str, body: bytes, expected: ETag | None) -> ETag:
         """Replace the object that had the tag `expected` (None: there was no object).
@@ -101,13 +105,13 @@ class Bucket:
         Raises Conflict when it is another one by now. Tags are content hashes on some engines:
         a body that may return to an earlier value needs a counter in it.
         """
-        work = self._conditional(self._puts, key, body, expected, False)
+        work = self._conditional(self._puts, key, body, expected)
         try:
             return await self._within("PUT", key, self._in_turn(key, work))
         except AlreadyExists:
             raise Conflict(key) from None
 
-    async def put(self, key: str, body: bytes) -> ETag:
+    async def put(self, key: str, body: bytes | memoryview) -> ETag:
         """Write an object, whatever was there: for what is the same whoever writes it."""
 
         async def attempt() -> ETag:
@@ -177,15 +181,35 @@ class Bucket:
             raise ConnectionError("an answer without ETag")
         return Blob(bytes(await result.bytes_async()), ETag(etag))
 
-    async def _conditional(
-        self, store: S3Store, key: str, body: bytes, expected: ETag | None, fresh_key: bool
-    ) -> ETag:
-        condition: PutMode = "create" if expected is None else {"e_tag": expected}
+    async def _fresh(self, key: str, body: bytes, legal_hold: bool) -> ETag:
+        unanswered = False  # has an attempt of this call perhaps taken effect?
+
+        async def attempt() -> ETag:
+            nonlocal unanswered
+            store = self._held_puts if legal_hold else self._puts
+            try:
+                if unanswered:
+                    put = await store.put_async(_checked(key), body, mode="create", use_multipart=False)
+                elif self._plain is not None:
+                    return ETag(await self._plain.put(_checked(key), body, legal_hold=legal_hold))
+                else:
+                    put = await store.put_async(_checked(key), body, mode="overwrite", use_multipart=False)
+                return _etag(put)
+            except EngineError as error:
+                meaning = verdict(error)
+                if unanswered and meaning is Verdict.TAKEN:
+                    return ETag("")
+                unanswered = unanswered or meaning is Verdict.AGAIN
+                raise
+
+        return await self._repeated("PUT", key, attempt)
+
+    async def _conditional(self, store: S3Store, key: str, body: bytes, expected: ETag | None) -> ETag:
+        mode: PutMode = "create" if expected is None else {"e_tag": expected}
         unanswered = False  # has an attempt of this call perhaps taken effect?
 
         async def attempt() -> ETag | None:
             nonlocal unanswered
-            mode: PutMode = condition if unanswered or not fresh_key else "overwrite"
             try:
                 return _etag(await store.put_async(_checked(key), body, mode=mode, use_multipart=False))
             except EngineError as error:
@@ -198,8 +222,6 @@ class Bucket:
         if (etag := await self._repeated("PUT", key, attempt)) is not None:
             return etag
         if unanswered:
-            if fresh_key:
-                return ETag("")
             found = await self._repeated("GET", key, lambda: self._read_or_none(key))
             if found is not None and found.body == body:
                 return found.etag

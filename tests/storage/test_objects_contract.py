@@ -73,9 +73,13 @@ async def test_an_empty_object_and_one_of_many_megabytes_are_whole(bucket: Bucke
     await bucket.put_if_absent(f"{at}/empty", b"")
     await bucket.put_if_absent(f"{at}/big", big)
     await bucket.put(f"{at}/big2", big)
+    await bucket.put_if_absent(f"{at}/big3", big, fresh_key=True)
+    await bucket.put_if_absent(f"{at}/empty2", b"", fresh_key=True)
     assert (await bucket.get(f"{at}/empty")).body == b""
     assert (await bucket.get(f"{at}/big")).body == big
     assert (await bucket.get(f"{at}/big2")).body == big
+    assert (await bucket.get(f"{at}/big3")).body == big
+    assert (await bucket.get(f"{at}/empty2")).body == b""
 
 
 async def test_an_absent_object_is_not_found(bucket: Bucket, at: str) -> None:
@@ -264,7 +268,9 @@ async def test_reads_listings_and_deletes_outlast_a_passing_fault(
     assert await keys(region.mail, at) == [f"{at}/read"]
 
 
-@pytest.mark.parametrize("operation", ["put", "put_if_absent", "get", "get_range", "list", "delete"])
+@pytest.mark.parametrize(
+    "operation", ["put", "put_if_absent", "put_fresh", "get", "get_range", "list", "delete"]
+)
 async def test_every_call_ends_within_its_deadline_when_the_engine_stalls(
     region: RegionStore, proxy: FaultProxy, operation: str, at: str
 ) -> None:
@@ -273,6 +279,7 @@ async def test_every_call_ends_within_its_deadline_when_the_engine_stalls(
     calls: dict[str, Callable[[], Awaitable[object]]] = {
         "put": lambda: bucket.put(f"{at}/x", b"x"),
         "put_if_absent": lambda: bucket.put_if_absent(f"{at}/x", b"x"),
+        "put_fresh": lambda: bucket.put_if_absent(f"{at}/x", b"x", fresh_key=True),
         "get": lambda: bucket.get(f"{at}/x"),
         "get_range": lambda: bucket.get_range(f"{at}/x", 0, 1),
         "list": lambda: keys(bucket, at),
@@ -284,21 +291,26 @@ async def test_every_call_ends_within_its_deadline_when_the_engine_stalls(
     assert time.monotonic() - begun < 1.5
 
 
-async def test_a_refused_connection_is_unavailable_within_the_deadline(region: RegionStore, at: str) -> None:
+@pytest.mark.parametrize("fresh", [False, True], ids=["a name that others may take", "a fresh name"])
+async def test_a_refused_connection_is_unavailable_within_the_deadline(
+    region: RegionStore, fresh: bool, at: str
+) -> None:
     access = replace(region.settings.access, endpoint="http://127.0.0.1:1")
+    bucket = Bucket(region.settings.bucket, access, deadline=0.5)
     begun = time.monotonic()
     with pytest.raises(Unavailable):
-        await Bucket(region.settings.bucket, access, deadline=0.5).put_if_absent(f"{at}/x", b"x")
+        await bucket.put_if_absent(f"{at}/x", b"x", fresh_key=fresh)
     assert time.monotonic() - begun < 1.5
 
 
-async def test_another_regions_credentials_are_forbidden(region: RegionStore, at: str) -> None:
+@pytest.mark.parametrize("fresh", [False, True], ids=["a name that others may take", "a fresh name"])
+async def test_another_regions_credentials_are_forbidden(region: RegionStore, fresh: bool, at: str) -> None:
     somebody_else = StaticKeys("SOMEBODYELSE", "guessed")
     stranger = Bucket(
         region.settings.bucket, replace(region.settings.access, credentials=somebody_else), deadline=3
     )
     with pytest.raises(Forbidden):
-        await stranger.put_if_absent(f"{at}/x", b"x")
+        await stranger.put_if_absent(f"{at}/x", b"x", fresh_key=fresh)
     with pytest.raises(Forbidden):
         await stranger.get(f"{at}/x")
 
@@ -375,8 +387,11 @@ async def test_a_deleted_object_is_gone_and_deleting_again_is_no_error(bucket: B
     assert (await bucket.get(f"{at}/a")).body == b"again"
 
 
-async def test_a_legal_hold_put_on_writing_is_held_by_the_bucket_itself(region: RegionStore, at: str) -> None:
-    await region.mail.put_if_absent(f"{at}/held", b"evidence", legal_hold=True)
+@pytest.mark.parametrize("fresh", [False, True], ids=["a name that others may take", "a fresh name"])
+async def test_a_legal_hold_put_on_writing_is_held_by_the_bucket_itself(
+    region: RegionStore, fresh: bool, at: str
+) -> None:
+    await region.mail.put_if_absent(f"{at}/held", b"evidence", legal_hold=True, fresh_key=fresh)
     await region.mail.put_if_absent(f"{at}/free", b"chatter")
     client = s3_client(region.settings)
     held, free = (
@@ -392,24 +407,26 @@ async def test_a_legal_hold_put_on_writing_is_held_by_the_bucket_itself(region: 
     assert (await region.mail.get(f"{at}/held")).body == b"evidence"
 
 
+@pytest.mark.parametrize("fresh", [False, True], ids=["a name that others may take", "a fresh name"])
 async def test_a_lost_answer_to_a_put_under_hold_is_known_for_ones_own(
-    region: RegionStore, proxy: FaultProxy, at: str
+    region: RegionStore, proxy: FaultProxy, fresh: bool, at: str
 ) -> None:
     proxy.fail(Fault.RESET, Moment.AFTER, when=is_put)
-    await through(proxy, region).put_if_absent(f"{at}/held", b"evidence", legal_hold=True)
+    await through(proxy, region).put_if_absent(f"{at}/held", b"evidence", legal_hold=True, fresh_key=fresh)
     assert len(proxy.failed) == 1
 
 
+@pytest.mark.parametrize("fresh", [False, True], ids=["a name that others may take", "a fresh name"])
 async def test_a_hold_in_a_bucket_without_object_lock_is_refused_not_ignored(
-    region: RegionStore, at: str
+    region: RegionStore, fresh: bool, at: str
 ) -> None:
-    name = f"{region.settings.bucket[:40]}-plain"
+    name = f"{region.settings.bucket[:40]}-plain-{fresh:d}"
     s3_client(region.settings).create_bucket(
         Bucket=name, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
     )
     plain = Bucket(name, region.settings.access)
     with pytest.raises(Rejected):
-        await plain.put_if_absent(f"{at}/held", b"evidence", legal_hold=True)
+        await plain.put_if_absent(f"{at}/held", b"evidence", legal_hold=True, fresh_key=fresh)
 
 
 async def test_the_audit_bucket_keeps_every_version_of_what_is_written(region: RegionStore, at: str) -> None:
