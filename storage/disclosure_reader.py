@@ -41,7 +41,7 @@ from storage.traffic import TrafficRecord, read_record
 _TRAFFIC_AT_ONCE: Final = 16
 # Sealed messages in memory at once, and their octets: small ones come many at a time, and the largest
 # that operators commonly let in, 25 MiB, two. Opened is one at a time: it may be far larger than sealed.
-_MESSAGES_AT_ONCE: Final = 16
+_MESSAGES_AT_ONCE: Final = 64
 _OCTETS_AT_ONCE: Final = 64 * 1024 * 1024
 # Octets from which on a message is opened in a thread: less takes no longer than getting there.
 _LARGE: Final = 256 * 1024
@@ -176,7 +176,9 @@ class DisclosureReader:
 
     async def _fetch(self, listed: Listed) -> tuple[Listed, bytes | None]:
         try:
-            return listed, (await self._home.mail.get(listed.key)).body
+            # As a range of known size (there is no empty one): nobody asks for its tag here, and the client
+            # library takes a quarter less CPU for the answer.
+            return listed, await self._home.mail.get_range(listed.key, 0, max(1, listed.size))
         except NotFound:
             return listed, None  # erased since it was listed
 

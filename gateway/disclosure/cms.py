@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.kdf.x963kdf import X963KDF
 from cryptography.hazmat.primitives.keywrap import aes_key_wrap
 
 _AES256_BITS: Final = 256
+_ROOM: Final = 256  # octets for all that stands before the content, besides the recipient's part
 _AES256_WRAP: Final = "2.16.840.1.101.3.4.1.45"  # RFC 3565 2.3.2: id-aes256-wrap, no parameters
 # RFC 5753 7.1.4: dhSinglePass-stdDH-<hash>kdf-scheme, the hash as strong as the curve.
 _KEY_AGREEMENT: Final[dict[str, tuple[str, hashes.HashAlgorithm]]] = {
@@ -82,15 +83,15 @@ def envelope(plaintext: bytes, recipient: Recipient) -> bytes:
     """`plaintext` as DER ContentInfo holding EnvelopedData for one recipient."""
     whole = Envelope(recipient)
     whole.write(plaintext)
-    return whole.finish()
+    return bytes(whole.finish())
 
 
 @final
 class Envelope:
     """The same for a content that comes piece by piece: encrypted as it comes, and not kept in the clear.
 
-    What is before the content in DER says how long it is, and so is written last, from the outside in.
-    Handing tens of megabytes to an ASN.1 library would copy them at each of five levels.
+    What is before the content in DER says how long it is, and so is written last, from the inside out, into
+    room that was left for it: an ASN.1 library would copy tens of megabytes at each of five levels.
     """
 
     def __init__(self, recipient: Recipient) -> None:
@@ -99,32 +100,34 @@ class Envelope:
         self._recipient_info: Final[bytes] = recipient_info.dump()
         self._vector: Final = secrets.token_bytes(algorithms.AES256.block_size // 8)
         self._encryptor: Final = Cipher(algorithms.AES256(content_key), modes.CBC(self._vector)).encryptor()
-        self._ciphertext: Final[list[bytes]] = []
+        self._room: Final = len(self._recipient_info) + _ROOM
+        self._body: Final = bytearray(self._room)  # then the ciphertext
         self._size = 0
 
     def write(self, octets: bytes) -> None:
-        self._ciphertext.append(self._encryptor.update(octets))
+        self._body.extend(self._encryptor.update(octets))
         self._size += len(octets)
 
-    def finish(self) -> bytes:
+    def finish(self) -> memoryview:
         """ContentInfo around EnvelopedData (RFC 5652 3, 6.1). Nothing can be written after it."""
         fill = len(self._vector) - self._size % len(self._vector)  # RFC 5652 6.3: 1 to 16 octets, always some
-        self._ciphertext.append(self._encryptor.update(bytes([fill]) * fill))
-        self._ciphertext.append(self._encryptor.finalize())
+        self._body.extend(self._encryptor.update(bytes([fill]) * fill))
+        self._body.extend(self._encryptor.finalize())
         algorithm = algos.EncryptionAlgorithm(
             {"algorithm": "aes256_cbc", "parameters": core.OctetString(self._vector)}  # RFC 3565 4.1
         )
         recipients = _header(_SET, len(self._recipient_info)) + self._recipient_info
-        return b"".join(
-            _nested(
-                (_SEQUENCE, cms.ContentType("enveloped_data").dump()),
-                (_EXPLICIT_0, b""),
-                (_SEQUENCE, cms.CMSVersion(self._version).dump() + recipients),
-                (_SEQUENCE, cms.ContentType("data").dump() + algorithm.dump()),
-                (_IMPLICIT_OCTETS_0, b""),
-                content=self._ciphertext,
-            )
+        before = _before(
+            (_SEQUENCE, cms.ContentType("enveloped_data").dump()),
+            (_EXPLICIT_0, b""),
+            (_SEQUENCE, cms.CMSVersion(self._version).dump() + recipients),
+            (_SEQUENCE, cms.ContentType("data").dump() + algorithm.dump()),
+            (_IMPLICIT_OCTETS_0, b""),
+            content=len(self._body) - self._room,
         )
+        begins = self._room - len(before)
+        self._body[begins : self._room] = before
+        return memoryview(self._body).toreadonly()[begins:]
 
 
 def _recipient_info(certificate: x509.Certificate, content_key: bytes) -> tuple[str, cms.RecipientInfo]:
@@ -142,15 +145,13 @@ _EXPLICIT_0: Final = 0xA0
 _IMPLICIT_OCTETS_0: Final = 0x80
 
 
-def _nested(*levels: tuple[int, bytes], content: list[bytes]) -> list[bytes]:
-    """Each level is a tag and what stands before the next level within it; `content` is innermost."""
-    pieces = content
-    length = sum(map(len, content))
-    for tag, before in reversed(levels):
-        length += len(before)
-        pieces = [_header(tag, length), before, *pieces]
-        length += len(pieces[0])
-    return pieces
+def _before(*levels: tuple[int, bytes], content: int) -> bytes:
+    """What stands before a content of so many octets: each level is a tag, and what comes before the next
+    level within it."""
+    before = b""
+    for tag, within in reversed(levels):
+        before = _header(tag, len(within) + len(before) + content) + within + before
+    return before
 
 
 def _header(tag: int, length: int) -> bytes:

@@ -16,11 +16,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, final
+from typing import Any, Final, ParamSpec, TypeVar, final
 
 from gateway.disclosure import models
 from gateway.disclosure.cms import Recipient
@@ -28,11 +28,11 @@ from gateway.disclosure.lifecycle import Case, Deed
 from gateway.disclosure.making import Making, Place, Stage, Step, part_key
 from gateway.disclosure.office import software
 from gateway.disclosure.parts import (
+    Letter,
     MessageVolume,
     PartWriter,
     TooLarge,
     TrafficVolume,
-    check_size,
     document,
     mbox_message,
     plain,
@@ -44,7 +44,10 @@ from storage.identity import KeyRange, MessageId
 from storage.objects import Bucket
 from storage.tombstones import TOMBSTONES
 
-# Octets from which on a message is digested and encrypted in a thread: less takes less than getting there.
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Octets from which on a message is packed and encrypted in a thread: less takes less than getting there.
 _LARGE: Final = 256 * 1024
 
 
@@ -261,46 +264,43 @@ async def _add_content(
                 continue
             name = str(message.message_id)
             try:
-                check_size(name, message.content)
+                letter = await _aside(message, Letter.of, name, message.received_at, message.content)
             except TooLarge as error:
                 binder.omit(name, "too-large", str(error))
                 continue
             again = await _for_mbox(binder, message) if wants_mbox else None
-            if volume is not None and not volume.has_room(name, message.content, again, commission.part_size):
+            if volume is not None and not volume.has_room(letter, again, commission.part_size):
                 await binder.step(volume.close(), Place(Stage.CONTENT, after))
                 volume = None
             if volume is None:
                 number = binder.next_volume(Stage.CONTENT)
                 volume = MessageVolume(number, commission.recipient, mbox=wants_mbox)
-            await _add_message(binder, volume, message, again, message.message_id in deleted)
+            placed = await _aside(message, volume.add, letter, again)
+            binder.placed(
+                models.Message(
+                    part=placed.part,
+                    path=placed.path,
+                    message_id=name,
+                    received_at=message.received_at,
+                    size=placed.size,
+                    sha256=placed.sha256,
+                    deleted_by_owner=message.message_id in deleted,
+                )
+            )
             after = name
     await binder.step(volume.close() if volume else [], Place(Stage.CUSTODY))
 
 
-async def _add_message(
-    binder: _Binder, volume: MessageVolume, message: StoredMessage, again: bytes | None, deleted: bool
-) -> None:
-    name, received, content = str(message.message_id), message.received_at, message.content
-    if len(content) < _LARGE:
-        placed = volume.add(name, received, content, again)
-    else:
-        placed = await asyncio.to_thread(volume.add, name, received, content, again)
-    binder.placed(
-        models.Message(
-            part=placed.part,
-            path=placed.path,
-            message_id=name,
-            received_at=received,
-            size=placed.size,
-            sha256=placed.sha256,
-            deleted_by_owner=deleted,
-        )
-    )
+async def _aside(message: StoredMessage, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What takes long for a large message, in a thread where it is one."""
+    if len(message.content) < _LARGE:
+        return work(*args, **kwargs)
+    return await asyncio.to_thread(work, *args, **kwargs)
 
 
 async def _for_mbox(binder: _Binder, message: StoredMessage) -> bytes | None:
     try:
-        return await asyncio.to_thread(mbox_message, message.received_at, message.content)
+        return await _aside(message, mbox_message, message.received_at, message.content)
     except TooLarge as error:  # the quoting made it so: its EML is there
         binder.omit(str(message.message_id), "too-large-for-mbox", str(error))
         return None

@@ -19,7 +19,7 @@ from typing import Any, Final, final
 
 from gateway.disclosure import models
 from gateway.disclosure.cms import Envelope, Recipient
-from gateway.disclosure.zipping import Archive
+from gateway.disclosure.zipping import Archive, Packed
 
 # The fields of `storage.traffic.TrafficRecord`, and whether its owner had deleted the message: the
 # JSON lines have them under the same names.
@@ -44,7 +44,7 @@ class Sealed:
     """A finished part: what the manifest says of it, and its octets, which the authority alone can open."""
 
     told: models.Part
-    body: bytes
+    body: memoryview
 
 
 @final
@@ -89,6 +89,31 @@ class Placed:
 
 
 @final
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One message, ready to be laid into a volume."""
+
+    message_id: str
+    received_at: datetime
+    sha256: str
+    file: Packed
+
+    @classmethod
+    def of(cls, message_id: str, received_at: datetime, content: bytes) -> Letter:
+        """Digests and deflates. Raises TooLarge for a message that has no room in a part of its own."""
+        letter = cls(message_id, received_at, hashlib.sha256(content).hexdigest(), Packed.of(content))
+        if not Archive().has_room(letter.path, letter.file, LARGEST):
+            raise TooLarge(
+                f"{len(content)} octets, {len(letter.file.octets)} deflated, a part takes {LARGEST}"
+            )
+        return letter
+
+    @property
+    def path(self) -> str:
+        return f"messages/{self.message_id}.eml"
+
+
+@final
 class MessageVolume:
     """Messages in a ZIP, `messages/<id>.eml` inside; and once more in an mbox where that is wanted.
 
@@ -103,35 +128,24 @@ class MessageVolume:
             PartWriter(f"content-{number:04}.mbox", "application/mbox", recipient) if mbox else None
         )
 
-    def has_room(self, message_id: str, content: bytes, again: bytes | None, part_size: int) -> bool:
+    def has_room(self, letter: Letter, again: bytes | None, part_size: int) -> bool:
         """Whether the message can be added, and no part be larger than `part_size` octets."""
-        if not self._archive.has_room(_path(message_id), content, part_size):
+        if not self._archive.has_room(letter.path, letter.file, part_size):
             return False
         return self._mbox is None or again is None or self._mbox.size + len(again) <= part_size
 
-    def add(self, message_id: str, received_at: datetime, content: bytes, again: bytes | None) -> Placed:
+    def add(self, letter: Letter, again: bytes | None) -> Placed:
         """`again` is the message as an mbox has it, where it is to be in there too."""
-        path = _path(message_id)
-        self._zip.write(self._archive.before(path, received_at, content))
-        self._zip.write(content)
+        self._zip.write(self._archive.before(letter.path, letter.received_at, letter.file))
+        self._zip.write(letter.file.octets)
         if self._mbox is not None and again is not None:
             self._mbox.write(again)
-        return Placed(self._zip.name, path, len(content), hashlib.sha256(content).hexdigest())
+        return Placed(self._zip.name, letter.path, letter.file.size, letter.sha256)
 
     def close(self) -> list[PartWriter]:
         """The parts, to be finished; an mbox that nothing came into is none."""
         self._zip.write(self._archive.end())
         return [self._zip, *([self._mbox] if self._mbox is not None and self._mbox.size else [])]
-
-
-def check_size(message_id: str, content: bytes) -> None:
-    """Raises TooLarge for a message that has no room in a part of its own."""
-    if not Archive().has_room(_path(message_id), content, LARGEST):
-        raise TooLarge(f"{len(content)} octets, a part takes {LARGEST}")
-
-
-def _path(message_id: str) -> str:
-    return f"messages/{message_id}.eml"
 
 
 def mbox_message(received_at: datetime, content: bytes) -> bytes:

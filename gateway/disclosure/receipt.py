@@ -11,10 +11,11 @@ import base64
 import hashlib
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, final
+from typing import IO, Final, final
 
 from pydantic import ValidationError
 
@@ -78,15 +79,20 @@ def _check_part(directory: Path, part: Part) -> Check:
 
 
 def _compare(name: str, path: Path, size: int, sha256: str) -> Check:
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
+        digest = _digest(file)
     if path.stat().st_size != size:
         return Check(name, False, f"{path.stat().st_size} octets, the manifest says {size}")
-    if digest.hexdigest() != sha256:
+    if digest != sha256:
         return Check(name, False, "its SHA-256 is not the manifest's")
     return Check(name, True, f"{size} octets, SHA-256 agrees")
+
+
+def _digest(file: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    while chunk := file.read(_CHUNK):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _check_messages(directory: Path, manifest: Manifest) -> Iterator[Check]:
@@ -111,9 +117,13 @@ def _check_volume(path: Path, messages: list[Message]) -> Check:
             for message in messages:
                 if volume.getinfo(message.path).file_size != message.size:
                     return Check(name, False, f"{message.path}: not of the manifest's size")
-                if hashlib.sha256(volume.read(message.path)).hexdigest() != message.sha256:
+                with volume.open(message.path) as file:
+                    digest = _digest(file)
+                if digest != message.sha256:
                     return Check(name, False, f"{message.path}: its SHA-256 is not the manifest's")
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
+    # What `zipfile` raises of a ZIP that is none of ours: RuntimeError where a file is encrypted,
+    # NotImplementedError where it is packed in another way.
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError) as error:
         return Check(name, False, f"cannot be read: {error}")
     return Check(name, True, f"{len(messages)} of {len(messages)}, SHA-256 agrees")
 

@@ -28,7 +28,7 @@ from storage.errors import Corrupt, StorageError
 from storage.provision import provision
 from storage.region import Ground, RegionSettings
 from storage.versions import Versions
-from tests.disclosure.desk import IRELAND, NOW, Gateway, MovableClock, Package, gateway, order
+from tests.disclosure.desk import IRELAND, NOW, Gateway, MovableClock, Package, gateway, noise, order
 from tests.disclosure.dying_maker import Errand
 from tests.engines import DEPLOYMENT, EngineKind, Engines, Settle, settings_on
 from tests.faults import Fault, Moment, Request
@@ -38,9 +38,7 @@ from tests.storage.grounds import DIRECTORY_KEY, World
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 TERMS = Terms(part_size=64 * 1024, attempts_a_minute=1_000_000)
 MESSAGES = 6
-MAIL = [
-    b"Subject: %d\r\n\r\n" % number + bytes([65 + number]) * 25_000 + b"\r\n" for number in range(MESSAGES)
-]
+MAIL = [b"Subject: %d\r\n\r\n" % number + noise(25_000, number) + b"\r\n" for number in range(MESSAGES)]
 # Days of the past, one for each disclosure: those of a gateway share aoife's mailbox.
 DAYS = itertools.count(100, 30)
 

@@ -22,7 +22,7 @@ from policy.geography import RegionCode
 from storage.mailbox import message_key
 from storage.sealing import TRAFFIC_READ
 from storage.tombstones import hide
-from tests.disclosure.desk import AOIFE, IRELAND, NOW, Gateway, Package, gateway, order
+from tests.disclosure.desk import AOIFE, IRELAND, NOW, Gateway, Package, gateway, noise, order
 from tests.engines import Settle
 from tests.faults import Request
 from tests.policy import pki
@@ -136,8 +136,8 @@ async def test_parts_are_split_at_their_size_and_lose_nothing(settle: Settle, tm
     async with gateway(settle, regions=(IRELAND,), terms=Terms(part_size=64 * 1024)) as desk:
         start, span = a_day()
         for minute in range(12):
-            await desk.deliver(MAIL + bytes([65 + minute]) * 20_000, at=start + timedelta(minutes=minute))
-        alone = await desk.deliver(MAIL + b"x" * 70_000, at=start + timedelta(hours=2))
+            await desk.deliver(MAIL + noise(20_000, minute), at=start + timedelta(minutes=minute))
+        alone = await desk.deliver(MAIL + noise(70_000, 12), at=start + timedelta(hours=2))
         package = await package_of(desk, tmp_path, "content", "traffic", timespan=span)
         volumes = sorted(name for name in package.plain if name.startswith("content"))
         assert volumes == [f"content-{number:04}.zip" for number in range(1, 6)]

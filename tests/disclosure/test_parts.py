@@ -7,8 +7,10 @@ import hashlib
 import io
 import json
 import mailbox
+import random
 import re
 import zipfile
+import zlib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,14 +23,14 @@ from gateway.disclosure.cms import Recipient
 from gateway.disclosure.parts import (
     COLUMNS,
     LARGEST,
+    Letter,
     MessageVolume,
     PartWriter,
     TooLarge,
     TrafficVolume,
-    check_size,
     mbox_message,
 )
-from gateway.disclosure.zipping import Archive
+from gateway.disclosure.zipping import Archive, Packed
 from storage.identity import MessageIds
 from storage.traffic import TrafficRecord
 from tests.policy import pki
@@ -80,7 +82,7 @@ def body(part: PartWriter) -> bytes:
     sealed = part.finish()
     assert sealed.told.size == len(sealed.body)
     assert sealed.told.sha256 == hashlib.sha256(sealed.body).hexdigest()
-    return sealed.body
+    return bytes(sealed.body)
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -105,9 +107,10 @@ def volumes(contents: list[bytes], part_size: int, *, mbox: bool = False) -> lis
     found: list[MessageVolume] = []
     for number, content in enumerate(contents):
         name, again = f"{number:032x}", mbox_message(NOW, content) if mbox else None
-        if not found or not found[-1].has_room(name, content, again, part_size):
+        letter = Letter.of(name, NOW, content)
+        if not found or not found[-1].has_room(letter, again, part_size):
             found.append(MessageVolume(len(found) + 1, somebody(), mbox=mbox))
-        placed = found[-1].add(name, NOW, content, again)
+        placed = found[-1].add(letter, again)
         assert (placed.path, placed.size) == (f"messages/{name}.eml", len(content))
         assert placed.sha256 == hashlib.sha256(content).hexdigest()
     return found
@@ -128,23 +131,29 @@ def test_volumes_hold_every_message_once_and_keep_to_their_size(contents: list[b
 
 
 def test_whoever_streams_a_zip_finds_each_file_by_its_own_header() -> None:
-    contents = [b"Subject: 1\r\n\r\nfirst", b"", b"Subject: 3\r\n\r\nthird"]
+    contents = [b"Subject: 1\r\n\r\n" + b"first\r\n" * 99, b"", b"Subject: 3\r\n\r\nthird"]
     (volume,) = volumes(contents, 1 << 20)
     (part,) = map(body, volume.close())
-    streamed = []
+    streamed, methods = [], []
     while part.startswith(b"PK\x03\x04"):
-        size, name = int.from_bytes(part[18:22], "little"), int.from_bytes(part[26:28], "little")
-        streamed.append(part[30 + name : 30 + name + size])
-        part = part[30 + name + size :]
+        method, packed, size, name = (
+            int.from_bytes(part[a:b], "little") for a, b in ((8, 10), (18, 22), (22, 26), (26, 28))
+        )
+        octets = part[30 + name : 30 + name + packed]
+        streamed.append(zlib.decompress(octets, wbits=-15) if method == 8 else octets)
+        assert len(streamed[-1]) == size
+        methods.append(method)
+        part = part[30 + name + packed :]
     assert streamed == contents
+    assert methods == [8, 0, 0]  # deflated where that makes it smaller
 
 
 def test_an_archive_takes_no_more_files_than_any_reader_can_count() -> None:
-    archive = Archive()
+    archive, nothing = Archive(), Packed.of(b"")
     for number in range(0xFFFF):
-        assert archive.has_room("a", b"", LARGEST)
-        archive.before("a", NOW.replace(year=1970 if number == 0 else 2026), b"")
-    assert not archive.has_room("a", b"", LARGEST)
+        assert archive.has_room("a", nothing, LARGEST)
+        archive.before("a", NOW.replace(year=1970 if number == 0 else 2026), nothing)
+    assert not archive.has_room("a", nothing, LARGEST)
     assert int.from_bytes(archive.end()[-12:-10], "little") == 0xFFFF
 
 
@@ -180,9 +189,11 @@ def test_an_mbox_is_read_by_others(tmp_path: Path) -> None:
 
 
 def test_a_message_larger_than_a_part_is_said_to_be() -> None:
-    check_size("0" * 32, bytes(LARGEST - 1024))
+    noise = random.Random(5).randbytes(LARGEST)  # what no compression makes smaller
+    Letter.of("0" * 32, NOW, noise[:-1024])
     with pytest.raises(TooLarge):
-        check_size("0" * 32, bytes(LARGEST))
+        Letter.of("0" * 32, NOW, noise)
+    Letter.of("0" * 32, NOW, bytes(LARGEST))
     with pytest.raises(TooLarge):
         mbox_message(NOW, b"x" * (LARGEST - 1024) + b"\nFrom " * 1024)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from gateway.cli.package import package as package_command
-from gateway.disclosure.zipping import Archive
+from gateway.disclosure.zipping import Archive, Packed
 from tests.policy.pki import NOW
 
 MAIL = b"Subject: The accounts\r\n\r\nHere they are.\r\n"
@@ -22,7 +23,8 @@ def received(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A package as it could have been received, made without a gateway."""
     directory = tmp_path_factory.mktemp("package")
     archive, path = Archive(), f"messages/{'0' * 32}.eml"
-    volume = archive.before(path, NOW, MAIL) + MAIL + archive.end()
+    file = Packed.of(MAIL)
+    volume = archive.before(path, NOW, file) + file.octets + archive.end()
     (directory / "content-0001.zip").write_bytes(volume)
     digest = f"sha256:{'0' * 64}"
     manifest = {
@@ -62,6 +64,9 @@ def verified(directory: Path) -> tuple[int, str]:
         (lambda d: (d / "manifest.json").unlink(), 2, "manifest.json: No such file"),
         (lambda d: (d / "manifest.json").write_text("{"), 2, "manifest.json: "),
         (lambda d: edit(d, lambda m: m["parts"][0].update(name="../../etc/passwd")), 2, "parts.0.name"),
+        (lambda d: remake(d, method=8), 1, "cannot be read"),  # as if deflated, which it is not
+        (lambda d: remake(d, method=99), 1, "cannot be read"),
+        (lambda d: remake(d, flags=1), 1, "cannot be read"),
     ],
     ids=[
         "whole",
@@ -73,6 +78,9 @@ def verified(directory: Path) -> tuple[int, str]:
         "no manifest",
         "no JSON",
         "path trick",
+        "no deflate",
+        "unknown method",
+        "encrypted inside",
     ],
 )
 def test_whatever_was_done_to_a_package_is_named(
@@ -92,6 +100,17 @@ def flip(path: Path) -> None:
     body = bytearray(path.read_bytes())
     body[60] ^= 1
     path.write_bytes(bytes(body))
+
+
+def remake(directory: Path, *, method: int = 0, flags: int = 0) -> None:
+    """Another ZIP under a manifest that was made for it."""
+    volume = bytearray((directory / "content-0001.zip").read_bytes())
+    central = volume.index(b"PK\x01\x02")
+    # APPNOTE.TXT 4.3.7 and 4.3.12: flags and method, in the local header and in the directory
+    volume[6:10] = volume[central + 8 : central + 12] = struct.pack("<HH", flags, method)
+    (directory / "content-0001.zip").write_bytes(bytes(volume))
+    digest = hashlib.sha256(volume).hexdigest()
+    edit(directory, lambda manifest: manifest["parts"][0].update(sha256=digest))
 
 
 def edit(directory: Path, change: Any) -> None:
