@@ -242,12 +242,23 @@ class OperatorRecord:
 def person(name: str) -> str:
     """The spelling by which two names are one person: four eyes must not be fooled by a capital.
 
+    Nor by what nobody sees, nor by the apostrophe or hyphen that another keyboard makes.
     Raises ValueError for a name that is empty, longer than 100 characters or not printable.
     """
-    spelt = unicodedata.normalize("NFKC", name).strip()
+    spelt = _UNSEEN.sub("", unicodedata.normalize("NFKC", name.translate(_TYPED))).strip()
     if not spelt or len(spelt) > 100 or not spelt.isprintable():
         raise ValueError("an operator's name is 1 to 100 printable characters")
-    return " ".join(spelt.casefold().split())
+    return " ".join(unicodedata.normalize("NFKC", spelt.casefold()).split())
+
+
+# Default_Ignorable_Code_Point (UAX 44), as far as Python calls it printable: joiners, fillers, selectors.
+_UNSEEN: Final = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+_TYPED: Final = str.maketrans(
+    dict.fromkeys("\u2018\u2019\u201b\u02b9\u02bb\u02bc\u02bd\u2032\u00b4`", "'")
+    | dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-")
+)
 
 
 def one_script(name: str) -> None:

@@ -59,11 +59,23 @@ class Attempt:
     def __init__(self, office: Office, metrics: Metrics) -> None:
         self.office: Final = office
         self._metrics: Final = metrics
-        self.now: Final[datetime] = office.clock()
+        self._now = office.clock()
         self._chamber = office.chambers[office.seat]
         self._asker: Asker | None = None
         self._facts: dict[str, Any] = {}
         self.expects: tuple[ETag, ...] | None = None  # a change's If-Match
+
+    @property
+    def now(self) -> datetime:
+        """The moment that decides. UTC."""
+        return self._now
+
+    def is_whole(self) -> None:
+        """All of the request has come in: this moment decides, and not the one at which it began.
+
+        A body may drip for as long as one is given; an order that lapses meanwhile has lapsed.
+        """
+        self._now = self.office.clock()
 
     @property
     def asker(self) -> Asker:
@@ -113,7 +125,7 @@ class Attempt:
         known = self._facts | facts
         if self._asker is not None:
             known["operator"] = self._chamber.pseudonyms.operator(person(self._asker.name))
-        return Entry(time=self.now, event=event, region=self._chamber.region.code, **known)
+        return Entry(time=self._now, event=event, region=self._chamber.region.code, **known)
 
     async def commit(self, event: Event, **facts: Any) -> Place:
         """Append to the log; returns once the entry is committed. Raises Problem 503 otherwise."""
@@ -133,7 +145,7 @@ class Attempt:
 
     def deed(self, place: Place) -> Deed:
         """What the asker has just done, as a disclosure keeps it."""
-        return Deed(self.asker.name, self.asker.token, self.now, place)
+        return Deed(self.asker.name, self.asker.token, self._now, place)
 
     @asynccontextmanager
     async def recorded(self) -> AsyncIterator[None]:

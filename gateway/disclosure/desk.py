@@ -77,6 +77,7 @@ class Desk:
         they are not cleared for. An id has 74 bits of chance: whoever can name one has been told
         of it, and the 403 tells them nothing more.
         """
+        attempt.is_whole()
         region, filed = await self._search(text)
         if region not in attempt.asker.operators:
             raise Problem(Kind.CLEARANCE)

@@ -57,6 +57,7 @@ _BODY_DEPTH: Final = 16  # an order as an object stands two levels deep in its r
 
 async def receive(attempt: Attempt, desk: Desk, body: bytes, idempotency_key: str | None) -> Filed:
     """One attempt from beginning to end. Raises Problem for every end but a filed disclosure."""
+    attempt.is_whole()
     received = read_request(body)  # 1
     order = received.unverified.order
     attempt.claims(order, received.requested)

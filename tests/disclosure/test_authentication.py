@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from argon2 import PasswordHasher
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.disclosure.authentication import Asker, Authentication, Presented, Unauthenticated
 from policy.clearance import NotCleared, Role, RolesConflict
@@ -257,6 +260,43 @@ def test_two_spellings_are_one_person(spelling: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "spelling",
+    [
+        "Ann\ufe0f O'Neill-Ó",
+        "Ann O\u2019Neill-Ó",
+        "Ann O\u02bcNeill\u2010Ó",
+        "A\u034fnn O`Neill\u2013O\u0301",
+        "\u3164Ann O\u00b4Neill-\u00d3",
+        "ann o\uff07neill\u2011ó\U000e0101",
+        "Ann\u00a0O\u2018Neill\uff0dÓ",
+    ],
+    ids=[
+        "a selector",
+        "another's apostrophe",
+        "a modifier",
+        "a joiner",
+        "a filler",
+        "full width",
+        "no break",
+    ],
+)
+def test_what_another_keyboard_makes_is_no_other_person(spelling: str) -> None:
+    """Given to `operator add` by hand or by paste, it would be a second pair of eyes on one head."""
+    assert person(spelling) == person("Ann O'Neill-Ó")
+
+
+@pytest.mark.parametrize("other", ["Ann ONeill-Ó", "Ann O'Neill Ó", "Ann O'Neill-O", "Anne O'Neill-Ó"])
+def test_another_name_is_another_person(other: str) -> None:
+    assert person(other) != person("Ann O'Neill-Ó")
+
+
+@given(st.text(max_size=20))
+def test_a_persons_spelling_is_that_persons(name: str) -> None:
+    with suppress(ValueError):
+        assert person(person(name)) == person(name)
+
+
+@pytest.mark.parametrize(
     "name",
     ["\u0410oife Byrne", "In\u0430", "\u03bfscar", "\u0412\u043e\u0440is", "\u5c71田 taro"],
     ids=["cyrillic A", "cyrillic a", "greek o", "half cyrillic", "han and latin"],
@@ -275,7 +315,7 @@ def test_a_name_in_its_own_script_is_taken(name: str) -> None:
     one_script(name)
 
 
-@pytest.mark.parametrize("name", ["", "  ", "x" * 101, "a\nb", "a\x00b"])
+@pytest.mark.parametrize("name", ["", "  ", "x" * 101, "a\nb", "a\x00b", "\ufe0f\u3164", "a\u200db"])
 def test_what_is_no_name_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="printable"):
         person(name)

@@ -6,6 +6,7 @@ import asyncio
 import hmac
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -90,14 +91,21 @@ class Idp:
         return jwt.encode({"alg": alg, "kid": key.kid}, claims, key, algorithms=[alg])
 
 
-@pytest.fixture
-async def idp() -> AsyncIterator[Idp]:
+@asynccontextmanager
+async def issuing() -> AsyncIterator[Idp]:
+    """An issuer that listens."""
     made = Idp()
     app = web.Application()
     app.router.add_get("/realm/.well-known/openid-configuration", made.discovery)
     app.router.add_get("/realm/keys", made.key_set)
     async with TestServer(app, host="127.0.0.1") as server:
         made.server = server
+        yield made
+
+
+@pytest.fixture
+async def idp() -> AsyncIterator[Idp]:
+    async with issuing() as made:
         yield made
 
 
