@@ -1,4 +1,4 @@
-"""The queue, a disclosure with its order and its decision, the second pair of eyes, and what others said.
+"""The queue, a disclosure with its order and its decision, and its package. `deeds` has what is done to it.
 
 What may be seen, decided and fetched is for `gateway.disclosure` to say, each time anew: a button
 that a page leaves out is a courtesy, not a rule.
@@ -13,29 +13,23 @@ from typing import final
 from aiohttp import web
 
 from gateway.console import next_steps, order_reading, words
-from gateway.console.forms import read_filters, read_form, understood
-from gateway.console.pages import ROOT, page
+from gateway.console.drafts import BLANK, Draft
+from gateway.console.forms import read_filters, understood
+from gateway.console.pages import page
 from gateway.disclosure import models
-from gateway.disclosure.approval import (
-    Pending,
-    approve_disclosure,
-    hear_answer,
-    may_object,
-    reject_disclosure,
-    waits,
-)
+from gateway.disclosure.approval import Pending, may_object, waits
 from gateway.disclosure.attempt import Attempt
+from gateway.disclosure.confirming import Confirmation, may_be_confirmed, read_confirmation
 from gateway.disclosure.desk import DESK, Desk, admitted
 from gateway.disclosure.docket import Filed
-from gateway.disclosure.housekeeping import HOUSE
-from gateway.disclosure.lifecycle import Disclosed
+from gateway.disclosure.lifecycle import Disclosed, Preserved
 from gateway.disclosure.models import Manifest, Status
 from gateway.disclosure.presentation import present
-from gateway.disclosure.problems import Kind, Problem
 from gateway.disclosure.reading import fetch_manifest, find_page, view
-from gateway.disclosure.release import RELEASES
-from gateway.disclosure.validating import Owing, hear_validation, is_validated, validation_due
+from gateway.disclosure.validating import Owing, is_validated, validation_due
 from policy.clearance import Role
+from policy.hold import HoldId
+from storage.errors import NotFound
 from storage.operators import person
 
 
@@ -64,14 +58,18 @@ async def get_queue(request: web.Request) -> web.StreamResponse:
 
 
 async def get_disclosure(request: web.Request) -> web.StreamResponse:
-    """The look at it is in the log before the page is made."""
+    return await show_disclosure(request, BLANK)
+
+
+async def show_disclosure(request: web.Request, draft: Draft) -> web.Response:
+    """The look at it is in the log before the page is made, where a form is shown again too."""
     desk = request.app[DESK]
     attempt = desk.attempt()
     async with attempt.recorded():
         await admitted(request, attempt)
         filed = await view(attempt, desk, request.match_info["id"])
-        validation = await _validation(attempt, desk, filed)
-    return _shown(request, desk, attempt, filed, validation)
+        beside = _Beside(await _validation(attempt, desk, filed), await _preservation(attempt, desk, filed))
+    return _shown(request, desk, attempt, filed, beside, draft)
 
 
 @final
@@ -84,6 +82,43 @@ class _Validation:
     asked_for: bool
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class _Preservation:
+    """What an order preserved, as its hold stands now. `until` None: no end.
+
+    `confirmation` is Form 5 as it was recorded; `asked_for`: it may still come.
+    """
+
+    until: datetime | None
+    over: bool
+    confirmation: Confirmation | None
+    asked_for: bool
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """What lies in documents beside the disclosure's own."""
+
+    validation: _Validation | None
+    preservation: _Preservation | None
+
+
+async def _preservation(attempt: Attempt, desk: Desk, filed: Filed) -> _Preservation | None:
+    state = filed.disclosure
+    if not isinstance(state, Preserved):
+        return None
+    region = state.case.region
+    try:
+        hold = await desk.holds(region).get(HoldId.parse(state.hold))
+    except NotFound:  # it went with the mailbox, to another region
+        return None
+    given = await read_confirmation(desk.office.chambers[region].vault, state.case)
+    over = not hold.keeps(attempt.now)
+    return _Preservation(hold.until, over, given, may_be_confirmed(state) and given is None and not over)
+
+
 async def _validation(attempt: Attempt, desk: Desk, filed: Filed) -> _Validation | None:
     case = filed.disclosure.case
     if (due := validation_due(case)) is None:
@@ -91,56 +126,6 @@ async def _validation(attempt: Attempt, desk: Desk, filed: Filed) -> _Validation
     given = await is_validated(desk.office.chambers[case.region].vault, case)
     asked_for = isinstance(filed.disclosure, Owing) and not given and attempt.now < due
     return _Validation(due, given, asked_for)
-
-
-async def post_approval(request: web.Request) -> web.StreamResponse:
-    """Approve the decision that stood on the page: another one since then is refused as stale."""
-    desk, terms = request.app[DESK], request.app[DESK].office.terms
-    attempt = desk.attempt()
-    async with attempt.recorded():
-        await admitted(request, attempt)
-        form = understood(models.ApprovalRequest, await read_form(request))
-        if form.decision is None:
-            raise Problem(Kind.INVALID_REQUEST, "decision: the digest of the decision that was read")
-        approved = await approve_disclosure(attempt, desk, request.match_info["id"], form.decision)
-    filed = await request.app[RELEASES].follow(*approved, terms.approval_wait)
-    return _back(filed)
-
-
-async def post_rejection(request: web.Request) -> web.StreamResponse:
-    """Reject, with a reason: whoever asked will want to know."""
-    desk = request.app[DESK]
-    attempt = desk.attempt()
-    async with attempt.recorded():
-        await admitted(request, attempt)
-        form = understood(models.RejectionRequest, await read_form(request))
-        if form.reason is None:
-            raise Problem(Kind.INVALID_REQUEST, "reason: say in a sentence why it is rejected")
-        filed = await reject_disclosure(attempt, desk, request.match_info["id"], form.reason)
-    return _back(filed)
-
-
-async def post_answer(request: web.Request) -> web.StreamResponse:
-    """What the enforcing authority said; an objection ends the disclosure."""
-    desk = request.app[DESK]
-    attempt = desk.attempt()
-    async with attempt.recorded():
-        await admitted(request, attempt)
-        form = understood(models.AnswerRequest, await read_form(request))
-        filed = await hear_answer(attempt, desk, request.match_info["id"], form)
-    request.app[HOUSE].hurry()
-    return _back(filed)
-
-
-async def post_validation(request: web.Request) -> web.StreamResponse:
-    """The order once more, with the signature that an emergency's order owes."""
-    desk = request.app[DESK]
-    attempt = desk.attempt()
-    async with attempt.recorded():
-        await admitted(request, attempt)
-        form = understood(models.ValidationRequest, await read_form(request))
-        filed = await hear_validation(attempt, desk, request.match_info["id"], form)
-    return _back(filed)
 
 
 async def get_package(request: web.Request) -> web.StreamResponse:
@@ -160,9 +145,10 @@ async def get_package(request: web.Request) -> web.StreamResponse:
 
 
 def _shown(
-    request: web.Request, desk: Desk, attempt: Attempt, filed: Filed, validation: _Validation | None
+    request: web.Request, desk: Desk, attempt: Attempt, filed: Filed, beside: _Beside, draft: Draft
 ) -> web.Response:
     state, case = filed.disclosure, filed.disclosure.case
+    validation = beside.validation
     order = order_reading.read(case)
     shown = present(filed.disclosure)
     asker = person(case.asked.by) == person(attempt.asker.name)
@@ -172,6 +158,7 @@ def _shown(
     return page(
         request,
         "disclosure.html",
+        status=draft.status,
         title=f"Disclosure {shown.reference}",
         disclosure=shown,
         order=order,
@@ -198,10 +185,13 @@ def _shown(
         awaits_answer=isinstance(state, Pending) and waits(state),
         may_object=isinstance(state, Pending | Disclosed) and may_object(case, attempt.now),
         validation=validation,
+        preservation=beside.preservation,
+        draft=draft,
         undecided=shown.status is Status.AWAITING_APPROVAL,
         asker=asker,
         approver=approver,
         intake=case.region in attempt.asker.regions(Role.INTAKE),
+        may_hold=case.region in attempt.asker.regions(Role.CUSTODIAN),
         may_audit=case.region in attempt.asker.regions(Role.AUDITOR),
     )
 
@@ -209,8 +199,3 @@ def _shown(
 def _deadline(desk: Desk, attempt: Attempt, shown: models.Disclosure) -> words.Deadline | None:
     near = desk.office.terms.nearly_due
     return words.deadline(shown.due, attempt.now, near, running=shown.status in words.OPEN)
-
-
-def _back(filed: Filed) -> web.Response:
-    """After a deed its page is asked for anew (RFC 9110 15.4.4): reloading it repeats nothing."""
-    return web.Response(status=303, headers={"Location": f"{ROOT}/disclosures/{filed.disclosure.case.id}"})

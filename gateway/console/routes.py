@@ -7,7 +7,7 @@ from typing import Final
 
 from aiohttp import web
 
-from gateway.console import audit, disclosures, holds, open_pages, pages, signing_in
+from gateway.console import audit, deeds, disclosures, holds, open_pages, pages, signing_in
 from gateway.console.pages import ROOT
 from gateway.disclosure import reading
 
@@ -27,10 +27,11 @@ def add_console(app: web.Application) -> None:
     router.add_post(f"{ROOT}/sign-out", signing_in.post_sign_out)
     router.add_get(f"{ROOT}/disclosures", disclosures.get_queue)
     router.add_get(_ONE, disclosures.get_disclosure)
-    router.add_post(f"{_ONE}/approve", disclosures.post_approval)
-    router.add_post(f"{_ONE}/reject", disclosures.post_rejection)
-    router.add_post(f"{_ONE}/answer", disclosures.post_answer)
-    router.add_post(f"{_ONE}/validate", disclosures.post_validation)
+    router.add_post(f"{_ONE}/approve", deeds.post_approval)
+    router.add_post(f"{_ONE}/reject", deeds.post_rejection)
+    router.add_post(f"{_ONE}/answer", deeds.post_answer)
+    router.add_post(f"{_ONE}/validate", deeds.post_validation)
+    router.add_post(f"{_ONE}/confirm", deeds.post_confirmation)
     router.add_get(f"{_ONE}/package", disclosures.get_package)
     # The API's own handler: the session stands for the token, the octets are the same.
     router.add_get(f"{_ONE}/package/{{part}}", reading.get_part)
@@ -39,6 +40,7 @@ def add_console(app: web.Application) -> None:
     router.add_get(_HOLD, holds.get_hold)
     router.add_post(f"{_HOLD}/release", holds.post_release)
     router.add_post(f"{_HOLD}/keep", holds.post_keep)
+    router.add_post(f"{_HOLD}/prolong", holds.post_prolongation)
     router.add_get(f"{ROOT}/audit", audit.get_audit)
     router.add_get(f"{ROOT}/audit/{{region}}", audit.get_entries)
     router.add_get(f"{ROOT}/audit/{{region}}/{{index}}", audit.get_entry)

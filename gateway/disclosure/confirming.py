@@ -11,23 +11,50 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from typing import Final
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, final
 
 from gateway.disclosure.approval import wrong_state
 from gateway.disclosure.attempt import Attempt
 from gateway.disclosure.desk import Desk, cleared
 from gateway.disclosure.docket import Filed
-from gateway.disclosure.lifecycle import Preserved
+from gateway.disclosure.lifecycle import Case, Disclosure, Preserved
 from gateway.disclosure.models import ConfirmationRequest
 from gateway.disclosure.problems import Kind, Problem
 from gateway.disclosure.validating import is_missed, validation_due
 from policy.clearance import Role
 from policy.hold import HoldId, Phase
 from storage.audit.entry import Event, Result
-from storage.errors import AlreadyExists
+from storage.errors import AlreadyExists, NotFound
+from storage.operators import Documents
 
 # The instruments of the regulation that Form 5 belongs to.
 _CONFIRMED: Final = frozenset({"eu.epoc-pr"})
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """Who recorded Form 5, when, and which production order it names."""
+
+    by: str
+    at: datetime
+    production: str | None
+
+
+def may_be_confirmed(state: Disclosure) -> bool:
+    """Whether Form 5 belongs to it at all."""
+    return isinstance(state, Preserved) and state.case.instrument in _CONFIRMED
+
+
+async def read_confirmation(documents: Documents, case: Case) -> Confirmation | None:
+    """What was recorded; None where nothing was. Raises StorageError: then nothing is known."""
+    try:
+        found = json.loads((await documents.get(_key(case))).body)
+    except NotFound:
+        return None
+    return Confirmation(found["by"], datetime.fromisoformat(found["at"]), found["production"])
 
 
 async def hear_confirmation(attempt: Attempt, desk: Desk, text: str, body: ConfirmationRequest) -> Filed:
@@ -60,7 +87,11 @@ async def hear_confirmation(attempt: Attempt, desk: Desk, text: str, body: Confi
         "entry": place.index,
     }
     with suppress(AlreadyExists):  # confirmed before; one suffices
-        await chamber.vault.put_if_absent(f"forms/{case.id}.json", json.dumps(document).encode())
+        await chamber.vault.put_if_absent(_key(case), json.dumps(document).encode())
     if hold.until is not None:
         await register.prolong(hold.id, by, None)
     return filed
+
+
+def _key(case: Case) -> str:
+    return f"forms/{case.id}.json"

@@ -8,7 +8,7 @@ from typing import TypeVar, final
 
 from gateway.disclosure.attempt import Attempt
 from gateway.disclosure.hold_models import HoldQuery, HoldRequest
-from gateway.disclosure.problems import Kind, Problem
+from gateway.disclosure.problems import Kind, Problem, fault
 from policy.address import Address, AddressError, parse_domain
 from policy.clearance import Clearance, NotCleared, Role
 from policy.geography import GeographyError, Region, RegionCode
@@ -43,13 +43,12 @@ async def asked_scope(attempt: Attempt, body: HoldRequest) -> Asked:
         located, by = await _located(attempt, address)
         attempt.enter(attempt.office.chambers[by.region], located.account)
         return Asked(MailboxScope(str(located.account), address), by, (address, located.home))
-    found = [
-        await _located(attempt, _parsed("addresses", text, Address.parse)) for text in body.addresses or ()
-    ]
+    several = enumerate(body.addresses or (), start=1)
+    found = [await _one_of(attempt, number, text) for number, text in several]
     by = found[0][1]
     attempt.enter(attempt.office.chambers[by.region], None)
     if any(located.home.code != by.region for located, _ in found):
-        raise _fault("addresses", "are at home in several regions: place one hold in each")
+        raise fault("addresses", "are at home in several regions: place one hold in each")
     return Asked(MatterScope(body.matter or "", frozenset(str(one.account) for one, _ in found)), by)
 
 
@@ -64,7 +63,17 @@ def asked_query(query: HoldQuery | None) -> TrafficQuery | None:
             frozenset(query.message_ids),
         )
     except QueryError as error:
-        raise Problem(Kind.INVALID_REQUEST, str(error)) from None
+        raise fault("query", str(error).removeprefix("query: ")) from None
+
+
+async def _one_of(attempt: Attempt, number: int, text: str) -> tuple[Located, Clearance]:
+    """As `_located`; the problem says which of several it was, and no more than it would alone."""
+    try:
+        return await _located(attempt, _parsed("addresses", text, Address.parse))
+    except Problem as problem:
+        if problem.kind is not Kind.CLEARANCE:
+            raise
+        raise Problem(Kind.CLEARANCE, f"addresses: number {number}: {Kind.CLEARANCE.title}") from None
 
 
 async def _located(attempt: Attempt, address: Address) -> tuple[Located, Clearance]:
@@ -91,10 +100,4 @@ def _parsed(field: str, text: str, parse: Callable[[str], _T]) -> _T:
     try:
         return parse(text)
     except (AddressError, GeographyError) as error:
-        raise _fault(field, str(error)) from None
-
-
-def _fault(field: str, rule: str) -> Problem:
-    return Problem(
-        Kind.INVALID_REQUEST, f"{field}: {rule}", members={"faults": [{"field": field, "rule": rule}]}
-    )
+        raise fault(field, str(error)) from None

@@ -12,7 +12,7 @@ from gateway.disclosure.hold_scopes import Asked, asked_query, asked_scope
 from gateway.disclosure.office import Chamber
 from gateway.disclosure.pages import decode_token, encode_token
 from gateway.disclosure.presentation import present_hold
-from gateway.disclosure.problems import Kind, Problem
+from gateway.disclosure.problems import Kind, Problem, fault
 from gateway.disclosure.transport import json_response, read_model, read_optional, read_query
 from policy.address import Address
 from policy.clearance import Clearance, NotCleared, Role, SamePerson
@@ -61,7 +61,7 @@ def _terms(attempt: Attempt, body: hold_models.HoldRequest, asked: Asked) -> Ter
     try:
         span = Timespan(body.timespan.start, body.timespan.end) if body.timespan else None
     except ClaimError as error:
-        raise Problem(Kind.INVALID_REQUEST, str(error)) from None
+        raise fault("timespan", error.rule) from None
     return Terms(
         scope=asked.scope,
         basis=_basis(attempt, body.basis, asked),
@@ -220,12 +220,17 @@ async def post_prolongation(request: web.Request) -> web.StreamResponse:
     async with attempt.recorded():
         await admitted(request, attempt)
         body = await read_model(request, hold_models.HoldProlongRequest, terms.body_limit, terms.body_time)
-        register, hold, by = await _find(desk, attempt, request.match_info["id"])
-        try:
-            changed = await register.prolong(hold.id, by, body.until, attempt.office.lawbook)
-        except (HoldError, NotCleared) as error:
-            raise _problem(error) from None
+        changed = await prolong_hold(attempt, desk, request.match_info["id"], body)
     return json_response(present_hold(changed, attempt.now))
+
+
+async def prolong_hold(attempt: Attempt, desk: Desk, text: str, body: hold_models.HoldProlongRequest) -> Hold:
+    """The hold with its later end. Raises Problem: 409 for what the law does not let one person do."""
+    register, hold, by = await _find(desk, attempt, text)
+    try:
+        return await register.prolong(hold.id, by, body.until, attempt.office.lawbook)
+    except (HoldError, NotCleared) as error:
+        raise _problem(error) from None
 
 
 async def _find(desk: Desk, attempt: Attempt, text: str) -> tuple[HoldRegister, Hold, Clearance]:
@@ -262,10 +267,9 @@ def _problem(error: Exception) -> Problem:
             return Problem(Kind.SAME_PERSON)
         case NotCleared():
             return Problem(Kind.ROLE, str(error))
-        case HoldState():
-            return Problem(Kind.STATE, str(error))
         case HoldError():
             members = {"faults": [{"field": error.field, "rule": error.rule}]}
-            return Problem(Kind.INVALID_REQUEST, str(error), members=members)
+            kind = Kind.STATE if isinstance(error, HoldState) else Kind.INVALID_REQUEST
+            return Problem(kind, str(error), members=members)
         case _:
             return Problem(Kind.STATE, "the hold exists already")

@@ -117,11 +117,21 @@ class Problem(Exception):
         )
 
 
+def fault(field: str, rule: str) -> Problem:
+    """A field of the request that breaks a rule which no schema has."""
+    return Problem(
+        Kind.INVALID_REQUEST, f"{field}: {rule}", members={"faults": [{"field": field, "rule": rule}]}
+    )
+
+
 def faults(error: ValidationError) -> dict[str, Any]:
     """A Problem's detail and members for what pydantic found: every fault, none of the input."""
     found = [
-        {"field": ".".join(map(str, fault["loc"])) or "body", "rule": fault["msg"]}
-        for fault in error.errors(include_url=False, include_input=False, include_context=False)
+        {
+            "field": ".".join(map(str, each["loc"])) or "body",
+            "rule": each["msg"].removeprefix("Value error, "),
+        }
+        for each in error.errors(include_url=False, include_input=False, include_context=False)
     ]
     first = found[0]
     return {"detail": f"{first['field']}: {first['rule']}", "members": {"faults": found[:20]}}

@@ -32,7 +32,7 @@ from gateway.disclosure.lifecycle import (
 )
 from gateway.disclosure.models import ValidationRequest
 from gateway.disclosure.preservation import hold_terms
-from gateway.disclosure.problems import Kind, Problem
+from gateway.disclosure.problems import Kind, Problem, fault
 from policy.assessment import ObligationCode
 from policy.clearance import Clearance, Role
 from policy.decision import Await, Circumstances, Permit, Preserve, Refusal, decide
@@ -131,7 +131,7 @@ def _same_order(attempt: Attempt, case: Case, body: ValidationRequest) -> Verifi
     except Unverified as error:
         raise unverified_refusal(error, attempt.office.lawbook.digest) from None
     if verified.issuer.name != case.issuer or verified.order != read_order(case.order).order:
-        raise Problem(Kind.INVALID_REQUEST, "order: the order of this disclosure is expected")
+        raise fault("order", "the order of this disclosure is expected")
     return verified
 
 

@@ -75,7 +75,7 @@ async def test_every_page_of_a_hold_and_two_people_end_it(chromium: Browser, des
     async with looking(chromium, desk, "carl") as page:
         await page.goto(here)
         await page.get_by_role("button", name="Confirm the release").click()
-        await expect(page.get_by_text("It was released.")).to_be_visible()
+        await expect(page.get_by_text("It was released on")).to_be_visible()
     mine = [each.event for each in await desk.log() if each.hold and each.hold in here]
     assert mine.count(Event.HOLD_PLACED) == 1
     assert mine[-2:] == [Event.HOLD_RELEASED, Event.HOLD_VIEWED]

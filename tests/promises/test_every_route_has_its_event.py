@@ -93,17 +93,21 @@ ROUTES: Final[dict[str, Ends]] = {
         Event.DISCLOSURE_COMPLETED,
         Event.DISCLOSURE_CANCELLED,
     },
-    "POST /console/disclosures/{id}/reject": ATTEMPT | {Event.DISCLOSURE_REJECTED},
+    "POST /console/disclosures/{id}/reject": ATTEMPT | {Event.DISCLOSURE_REJECTED, Event.DISCLOSURE_VIEWED},
     "POST /console/disclosures/{id}/answer": ATTEMPT
-    | {Event.DISCLOSURE_ANSWERED, Event.DISCLOSURE_CANCELLED},
+    | {Event.DISCLOSURE_ANSWERED, Event.DISCLOSURE_CANCELLED, Event.DISCLOSURE_VIEWED},
     "POST /console/disclosures/{id}/validate": ATTEMPT
-    | {Event.DISCLOSURE_VALIDATED, Event.HOLD_CHANGED, Event.ATTEMPT_UNVERIFIED},
+    | {Event.DISCLOSURE_VALIDATED, Event.HOLD_CHANGED, Event.ATTEMPT_UNVERIFIED, Event.DISCLOSURE_VIEWED},
+    "POST /console/disclosures/{id}/confirm": ATTEMPT
+    | {Event.DISCLOSURE_CONFIRMED, Event.HOLD_CHANGED, Event.DISCLOSURE_VIEWED},
     "GET /console/disclosures/{id}/package": ATTEMPT | {Event.PACKAGE_FETCHED},
     "GET /console/disclosures/{id}/package/{part}": ATTEMPT | {Event.PACKAGE_FETCHED},
     "GET /console/holds": ATTEMPT | {Event.HOLD_VIEWED},
-    "POST /console/holds": ATTEMPT | {Event.HOLD_PLACED},
+    "POST /console/holds": ATTEMPT | {Event.HOLD_PLACED, Event.HOLD_VIEWED},
     "GET /console/holds/{id}": ATTEMPT | {Event.HOLD_VIEWED},
-    "POST /console/holds/{id}/release": ATTEMPT | {Event.HOLD_CHANGED, Event.HOLD_RELEASED},
+    "POST /console/holds/{id}/release": ATTEMPT
+    | {Event.HOLD_CHANGED, Event.HOLD_RELEASED, Event.HOLD_VIEWED},
+    "POST /console/holds/{id}/prolong": ATTEMPT | {Event.HOLD_CHANGED, Event.HOLD_VIEWED},
     "POST /console/holds/{id}/keep": ATTEMPT | {Event.HOLD_CHANGED},
     "GET /console/audit": ATTEMPT,
     "GET /console/audit/{region}": ATTEMPT,
