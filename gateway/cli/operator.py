@@ -80,9 +80,9 @@ def add(
     kept = credential.hash() if isinstance(credential, Token) else credential.kept
 
     async def work(house: House) -> None:
-        registers = await _registers(house, regions)
         held, now = frozenset(Role(role) for role in roles), house.clock()
-        await _refuse_conflict(registers, name, held, now)
+        everywhere = await _registers(house, config.serves)
+        await _refuse_conflict(everywhere, name, held, now)
         record = OperatorRecord(
             credential.id,
             name,
@@ -93,9 +93,9 @@ def add(
             now + timedelta(days=days),
             hint=credential.hint,
         )
-        for region, register in registers.items():
+        for region in sorted(record.regions):
             await _note(house, region, Event.OPERATOR_ADDED, name)
-            await about(name, register.add(record))
+            await about(name, everywhere[region].add(record))
         _show(record, credential, as_json)
 
     run(config, work)
@@ -192,7 +192,11 @@ async def _registers(house: House, regions: Sequence[RegionCode]) -> Registers:
 
 
 async def _refuse_conflict(registers: Registers, name: str, roles: frozenset[Role], now: datetime) -> None:
-    """Two tokens are one person: what no one may hold at once, no two tokens of theirs may either."""
+    """Two tokens are one person: what no one may hold at once, no two tokens of theirs may either.
+
+    Nor in two regions: the rule is about a person, and the lawbook that an administrator keeps is one for all
+    of them. While a region that is served here cannot be read nobody can say, and nobody is added.
+    """
     held = roles
     for register in registers.values():
         for record in await register.list():

@@ -110,6 +110,24 @@ def test_two_tokens_give_nobody_what_one_may_not(deployment: Deployment) -> None
     assert (ended.status, "at once" in ended.err) == (2, True)
 
 
+def test_two_regions_and_two_ways_in_give_nobody_what_one_may_not(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    def add(name: str, role: str, region: str, *more: str) -> Ended:
+        return deployment.run("add", name, "--role", role, "--region", region, *more)
+
+    assert add("Mary O'Shea", "approver", "eu-west-1").status == 0
+    assert add("mary o\u2019shea", "custodian", "eu-central-1").status == 0
+    certificate = tmp_path / "mary.pem"
+    certificate.write_bytes(pki.judge("DE").cert.public_bytes(Encoding.PEM))
+    shown = ("--certificate", str(certificate))
+    for region, more in (("eu-west-1", ()), ("eu-central-1", ()), ("eu-central-1", shown)):
+        ended = add("MARY  O'SHEA", "administrator", region, *more)
+        assert (ended.status, "at once" in ended.err) == (2, True), ended
+    assert deployment.run("revoke", "Mary O'Shea").status == 0
+    assert add("Mary O'Shea", "administrator", "eu-west-1").status == 0
+
+
 def test_whoever_signs_in_elsewhere_or_holds_a_key_has_a_record_and_no_token(
     deployment: Deployment, tmp_path: Path
 ) -> None:
