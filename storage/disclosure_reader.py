@@ -11,7 +11,7 @@ What is fetched and opened for each category:
                                  traffic key: the content frame is not fetched, and the content
                                  key is not asked of the key service
     content                      each message in the timespan whole, under the content key; the
-                                 traffic frame inside stays closed unless the permit carries it
+                                 traffic frame inside stays closed
 """
 
 from __future__ import annotations
@@ -54,10 +54,9 @@ class NotPermitted(Exception):
 @final
 @dataclass(frozen=True, slots=True)
 class StoredMessage:
-    """A message as it was received, octet for octet. `traffic` only where the permit carries it."""
+    """A message as it was received, octet for octet."""
 
     message_id: MessageId
-    traffic: TrafficRecord | None
     content: bytes
 
     @property
@@ -188,11 +187,7 @@ class DisclosureReader:
             binding = Binding(self._home.region.code, listed.key)
             generation = read_message_header(binding, sealed).generation
             private = await (await self._keys()).private(Purpose.CONTENT, generation, opens=listed.key)
-            content = await self._unsealed(private, binding, sealed)
-            traffic = None
-            if DataCategory.TRAFFIC in self._permit.categories:
-                traffic = await self._open_traffic(listed, message, sealed)
-            return StoredMessage(message, traffic, content)
+            return StoredMessage(message, await self._unsealed(private, binding, sealed))
         except Corrupt as error:
             return _unreadable(listed, error)
 

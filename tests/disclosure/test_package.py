@@ -132,6 +132,25 @@ async def test_a_message_that_cannot_be_opened_is_listed_and_the_others_are_not_
     assert "part" in outcomes
 
 
+async def test_damage_to_one_frame_of_a_message_withholds_nothing_of_the_other(
+    desk: Gateway, tmp_path: Path
+) -> None:
+    start, span = a_day()
+    located = await desk.world.directory.find(AOIFE)
+    damaged = await desk.deliver(MAIL, at=start)
+    store = desk.world.store(IRELAND)
+    key = message_key(located.account, damaged)
+    body = bytearray((await store.mail.get(key)).body)
+    body[TRAFFIC_READ // 2] ^= 1
+    await store.mail.put(key, bytes(body))
+    package = await package_of(desk, tmp_path, "traffic", "content", timespan=span)
+    assert [row["message_id"] for row in package.manifest["messages"]] == [str(damaged)]
+    assert package.manifest["counts"]["traffic_records"] == 0
+    (omission,) = package.manifest["errors"]
+    assert (omission["message_id"], omission["code"]) == (str(damaged), "unreadable")
+    assert "traffic frame" in omission["detail"]
+
+
 async def test_parts_are_split_at_their_size_and_lose_nothing(settle: Settle, tmp_path: Path) -> None:
     async with gateway(settle, regions=(IRELAND,), terms=Terms(part_size=64 * 1024)) as desk:
         start, span = a_day()

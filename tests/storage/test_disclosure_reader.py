@@ -92,7 +92,6 @@ async def test_content_is_the_timespans_messages_octet_for_octet(earth: World) -
     found = await messages(await DisclosureReader.open(earth.directory, permit))
     assert [each.content for each in found] == [MAILS[40], MAILS[30], MAILS[20]]
     assert [NOW - each.received_at for each in found] == [timedelta(minutes=n) for n in (40, 30, 20)]
-    assert [each.traffic.size for each in found if each.traffic] == [len(MAILS[n]) for n in (40, 30, 20)]
 
 
 async def test_traffic_fetches_and_opens_only_the_traffic_frame(
@@ -136,17 +135,14 @@ async def test_the_ranges_end_where_the_content_frames_begin(earth: World) -> No
     assert len(ends) == len(MAILS)
 
 
-async def test_content_without_traffic_leaves_the_traffic_frame_closed(
-    earth: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_content_leaves_the_traffic_frame_closed(earth: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*arguments: object) -> bytes:
         raise AssertionError("the traffic frame was opened")
 
     monkeypatch.setattr("storage.disclosure_reader.open_traffic", never)
-    reader = await DisclosureReader.open(earth.directory, await recorded(AOIFE, IRELAND, CONTENT))
-    found = await messages(reader)
-    assert [each.content for each in found] == list(MAILS.values())
-    assert all(each.traffic is None for each in found)
+    for categories in (CONTENT, ALL):
+        reader = await DisclosureReader.open(earth.directory, await recorded(AOIFE, IRELAND, categories))
+        assert [each.content for each in await messages(reader)] == list(MAILS.values())
 
 
 async def test_a_category_that_the_permit_does_not_carry(earth: World) -> None:
