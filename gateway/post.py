@@ -16,6 +16,9 @@ from storage.traffic import Envelope
 class Post(Protocol):
     """All that the SMTP and LMTP doors know of what lies behind them."""
 
+    def remembered(self, address: Address) -> Located | None:
+        """Where the mailbox is at home, as far as that is known without asking. None says nothing of it."""
+
     async def locate(self, address: Address) -> Located:
         """Where the mailbox is at home.
 
@@ -40,6 +43,10 @@ class RegionalPost:
         self._directory: Final = directory
         self._bells: Final = bells
 
+    def remembered(self, address: Address) -> Located | None:
+        """See Post."""
+        return self._directory.remembered(address)
+
     async def locate(self, address: Address) -> Located:
         """See Post."""
         return await self._directory.locate(address)
@@ -50,7 +57,8 @@ class RegionalPost:
         Found once more, from memory where that is fresh: a slow client may have named its recipient
         long ago, and the mailbox may have moved since. A move waits for what was found lately.
         """
-        located = await self._directory.locate(Address.parse(envelope.recipient))
+        address = Address.parse(envelope.recipient)
+        located = self._directory.remembered(address) or await self._directory.locate(address)
         home = self._directory.ground.home(located)
         message = await mailbox.append(home, located, envelope, content)
         if self._bells is not None:

@@ -46,6 +46,14 @@ class Lookup:
         self._monotonic: Final = monotonic
         self._remembered: Final[OrderedDict[Address, tuple[float, Located | None]]] = OrderedDict()
 
+    def remembered(self, address: Address) -> Located | None:
+        """Who takes mail for the address, if that was found lately; None where `locate` has more to say."""
+        until, located = self._remembered.get(address, (0.0, None))
+        if located is None or located.status is not AccountStatus.ACTIVE or until <= self._monotonic():
+            return None
+        self._remembered.move_to_end(address)
+        return located
+
     async def locate(self, address: Address) -> Located:
         """Who takes mail for the address now.
 

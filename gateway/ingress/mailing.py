@@ -74,17 +74,22 @@ class Mailing:
         for_postmaster = rcpt.address is None or rcpt.address.local == "postmaster"
         if len(transaction.accepted) >= visit.limits.recipients and not for_postmaster:
             raise Refused(say.TOO_MANY_RECIPIENTS)
+        located = visit.reception.post.remembered(addresses[0])
+        address, located = (addresses[0], located) if located else await self._looked_up(addresses)
+        mailbox = rcpt.mailbox if rcpt.address is not None else str(address)
+        transaction.accept(address, Recipient(mailbox, located))
+        visit.reply(say.RECIPIENT_OK)
+
+    async def _looked_up(self, addresses: tuple[Address, ...]) -> tuple[Address, Located]:
+        visit = self._visit
         try:
             async with asyncio.timeout(visit.limits.lookup_timeout):
-                address, located = await self._first_known(addresses)
+                return await self._first_known(addresses)
         except Exception as error:
             reply = say.for_error(error)
             if reply is say.OUR_FAULT:
                 _log.error("lookup failed: fault", session=visit.record.session, error=where(error))
             raise Refused(reply) from None
-        mailbox = rcpt.mailbox if rcpt.address is not None else str(address)
-        transaction.accept(address, Recipient(mailbox, located))
-        visit.reply(say.RECIPIENT_OK)
 
     async def _first_known(self, addresses: tuple[Address, ...]) -> tuple[Address, Located]:
         """Raises what `Post.locate` raises, of the last address where nobody has any."""

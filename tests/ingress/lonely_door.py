@@ -39,6 +39,9 @@ class SealingPost:
         self._located = Located(AccountId.new(), IRELAND, keys, AccountStatus.ACTIVE)
         self._ids = MessageIds()
 
+    def remembered(self, _address: Address) -> Located | None:
+        return None
+
     async def locate(self, _address: Address) -> Located:
         return self._located
 

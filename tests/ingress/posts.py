@@ -56,6 +56,9 @@ class MemoryPost:
         located = Located(AccountId.new(), home, NO_KEYS, AccountStatus.ACTIVE)
         self.mailboxes[Address.parse(address)] = located
 
+    def remembered(self, address: Address) -> Located | None:
+        return None
+
     async def locate(self, address: Address) -> Located:
         if self.lookup_fails is not None:
             raise self.lookup_fails

@@ -501,6 +501,27 @@ async def test_answers_are_remembered_for_a_while(earth: World, domain: str) -> 
     assert await reads(at("nobody", domain)) == 1
 
 
+async def test_what_is_known_without_asking_is_a_mailbox_that_takes_mail(earth: World, domain: str) -> None:
+    clock = Ticking()
+    lookup = Lookup(earth.ground, DIRECTORY_KEY, REGISTRAR, VIRGINIA.code, monotonic=clock)
+    aoife, boris, nobody = (at(name, domain) for name in ("aoife", "boris", "nobody"))
+    await earth.directory.create(aoife, IRELAND.code)
+    await earth.directory.create(boris, IRELAND.code)
+    await earth.directory.suspend(boris)
+    requests = earth.place(VIRGINIA).proxy.requests
+    assert lookup.remembered(aoife) is None
+    for address in (boris, nobody):
+        with pytest.raises(StorageError):
+            await lookup.locate(address)
+        assert lookup.remembered(address) is None  # `locate` says why
+    located, before = await lookup.locate(aoife), len(requests)
+    clock.now += LOCATED_FOR - 0.1
+    assert lookup.remembered(aoife) == located
+    clock.now += 0.2
+    assert lookup.remembered(aoife) is None
+    assert len(requests) == before
+
+
 async def test_memory_is_bounded(earth: World, domain: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("storage.lookup.REMEMBERED", 3)
     assert REMEMBERED > 3
