@@ -46,6 +46,8 @@ class Wire(asyncio.BufferedProtocol):
     of a process share one: the loop fills it and calls `buffer_updated` in the same step.
     """
 
+    _transport: asyncio.Transport  # from `connection_made` on, which is before anybody is told of the wire
+
     def __init__(self, run: Callable[[Wire], Coroutine[None, None, None]], landing: memoryview) -> None:
         self.buffer: Final = bytearray()
         self.task: asyncio.Task[None] | None = None
@@ -56,7 +58,6 @@ class Wire(asyncio.BufferedProtocol):
         self._run: Final = run
         self._landing: Final = landing
         self._loop: Final = asyncio.get_running_loop()
-        self._transport: asyncio.Transport | None = None
         self._tls: TlsPump | None = None
         self._out: list[bytes] = []
         self._waiter: asyncio.Future[None] | None = None
@@ -82,12 +83,7 @@ class Wire(asyncio.BufferedProtocol):
     @property
     def peername(self) -> object:
         """What the socket calls the peer."""
-        return self._open_transport.get_extra_info("peername")
-
-    @property
-    def _open_transport(self) -> asyncio.Transport:
-        assert self._transport is not None
-        return self._transport
+        return self._transport.get_extra_info("peername")
 
     # -- what asyncio calls
 
@@ -109,7 +105,7 @@ class Wire(asyncio.BufferedProtocol):
         else:
             # The session is busy: what it has not asked for stays in the kernel.
             self._reading = False
-            self._open_transport.pause_reading()
+            self._transport.pause_reading()
 
     def eof_received(self) -> bool:
         # A peer that half-closes after its last command is still owed the replies.
@@ -147,8 +143,10 @@ class Wire(asyncio.BufferedProtocol):
         Waits `seconds` at most, and not past `until` (the loop's time).
         Raises Disconnected, TimedOut, and, where the session is `idle`, Stopping.
         """
-        if self._out or self._full:
-            await self.flush(seconds)
+        if self._out:
+            self._hand_on()
+        if self._full:
+            await self._until_taken(seconds)
         if self._tls is None:
             return await self._receive(seconds, until, block, idle=idle)
         try:
@@ -169,18 +167,9 @@ class Wire(asyncio.BufferedProtocol):
         Raises Stopping for such a peer when the server stops: what is due to it has been handed on.
         """
         if self._out:
-            self._send(self._encrypted(self._out[0] if len(self._out) == 1 else b"".join(self._out)))
-            self._out.clear()
-        if not self._full:
-            return
-        if not self._stopping:
-            try:
-                async with asyncio.timeout(seconds):
-                    await self._writable.wait()
-            except TimeoutError:
-                raise TimedOut from None
+            self._hand_on()
         if self._full:
-            raise Stopping(idle=False)
+            await self._until_taken(seconds)
 
     async def start_tls(self, context: ssl.SSLContext, seconds: float) -> None:
         """Takes what is in `buffer` as the beginning of the handshake. Raises Disconnected, TimedOut."""
@@ -221,7 +210,7 @@ class Wire(asyncio.BufferedProtocol):
             await self.flush(seconds)
             self._send(self._farewell())
             if not self._is_lost():
-                self._open_transport.write_eof()
+                self._transport.write_eof()
             self._stopping_at_once = False
             until = self._loop.time() + seconds
             while True:
@@ -232,19 +221,33 @@ class Wire(asyncio.BufferedProtocol):
         """Sends what is due and closes; a peer that takes nothing is cut off after a while."""
         if not self._is_lost():
             if self._out:
-                self._send(self._encrypted(b"".join(self._out)))
+                self._hand_on()
             self._send(self._farewell())
-            self._open_transport.close()
-            if self._open_transport.get_write_buffer_size():
-                self._loop.call_later(_LINGER, self._open_transport.abort)
+            self._transport.close()
+            if self._transport.get_write_buffer_size():
+                self._loop.call_later(_LINGER, self._transport.abort)
         self._out.clear()
 
     def abort(self) -> None:
         """Closes at once, whatever the peer has not yet taken."""
         self.gone = True
-        self._open_transport.abort()
+        self._transport.abort()
 
     # -- within
+
+    def _hand_on(self) -> None:
+        self._send(self._encrypted(self._out[0] if len(self._out) == 1 else b"".join(self._out)))
+        self._out.clear()
+
+    async def _until_taken(self, seconds: float) -> None:
+        if not self._stopping:
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._writable.wait()
+            except TimeoutError:
+                raise TimedOut from None
+        if self._full:
+            raise Stopping(idle=False)
 
     async def _receive(self, seconds: float, until: float | None, block: int, *, idle: bool) -> None:
         """Waits for octets from the socket."""
@@ -255,7 +258,7 @@ class Wire(asyncio.BufferedProtocol):
         self._block = block
         if not self._reading:
             self._reading = True
-            self._open_transport.resume_reading()
+            self._transport.resume_reading()
         self._waiter, self._idle = self._loop.create_future(), idle
         deadline = self._loop.time() + seconds
         self._arm(deadline if until is None else min(deadline, until))
@@ -266,12 +269,12 @@ class Wire(asyncio.BufferedProtocol):
 
     def _send(self, octets: bytes) -> None:
         if octets and not self._is_lost():
-            self._open_transport.write(octets)
+            self._transport.write(octets)
 
     def _is_lost(self) -> bool:
         # A transport that has failed is closing before `connection_lost` says so: uvloop then
         # raises RuntimeError for whatever is asked of it.
-        return self.gone or self._open_transport.is_closing()
+        return self.gone or self._transport.is_closing()
 
     def _encrypted(self, octets: bytes) -> bytes:
         if self._tls is None:
