@@ -25,6 +25,7 @@ from policy.clearance import Role
 from policy.geography import RegionCode
 from storage.audit.entry import Event
 
+_NEVER: Final = "never"  # sorts behind every moment
 _CHUNK: Final = 4 << 20  # octets of a part in memory at once
 
 
@@ -116,7 +117,7 @@ def _wanted(filed: Filed, query: models.DisclosureQuery) -> bool:
 
 def _due_key(filed: Filed) -> tuple[str, str]:
     case = filed.disclosure.case
-    return (case.due.isoformat() if case.due else "never", str(case.id))
+    return (case.due.isoformat() if case.due else _NEVER, str(case.id))
 
 
 def _token_id(token: str | None) -> DisclosureId | None:
@@ -125,14 +126,24 @@ def _token_id(token: str | None) -> DisclosureId | None:
     try:
         return DisclosureId.parse(decode_token(token, 1)[0])
     except ValueError:
-        raise Problem(Kind.INVALID_REQUEST, "pageToken: not one that this list has given") from None
+        raise _not_ours() from None
 
 
 def _token_due(token: str | None) -> tuple[str, str] | None:
     if token is None:
         return None
     due, disclosure = decode_token(token, 2)
+    try:
+        DisclosureId.parse(disclosure)
+        if due != _NEVER and datetime.fromisoformat(due).utcoffset() is None:
+            raise _not_ours()
+    except ValueError:
+        raise _not_ours() from None
     return due, disclosure
+
+
+def _not_ours() -> Problem:
+    return Problem(Kind.INVALID_REQUEST, "pageToken: not one that this list has given")
 
 
 async def get_disclosure(request: web.Request) -> web.StreamResponse:
