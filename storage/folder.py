@@ -191,7 +191,8 @@ class Folder:
         return await self._filing.append(self._index, self.name, content, kept, internal_date)
 
     async def copy(self, uids: Iterable[int], to: Folder) -> Pairs:
-        """Pairs of the UID here and the UID there. All are copied, or an error is raised."""
+        """Pairs of the UID here and the UID there. All that are still there
+        are copied, or an error is raised."""
         return await self._filing.copy(self._index, UidSet.of(uids), to._index, to.name)
 
     async def move(self, uids: Iterable[int], to: Folder) -> Pairs:

@@ -26,7 +26,7 @@ from typing import Final, final
 
 import structlog
 
-from storage.errors import StorageError
+from storage.errors import NotFound, StorageError
 from storage.flags import Flags, put_flags
 from storage.folder_documents import Arrived, Leaving
 from storage.folder_draft import Arrival, Draft
@@ -41,7 +41,7 @@ from storage.in_order import as_stream, in_order
 from storage.mailbox import Envelope, append, message_key
 from storage.sealing import Binding, seal_message
 from storage.tombstones import hide
-from storage.traffic import write_record
+from storage.traffic import TrafficRecord, write_record
 
 _log: Final = structlog.get_logger(__name__)
 
@@ -85,7 +85,9 @@ class Filing:
         return uid
 
     async def copy(self, source: Index, uids: UidSet, target: Index, name: str) -> Pairs:
-        """New objects, under names of the same time: an order's timespan still finds them."""
+        """New objects, under names of the same time: an order's timespan still finds them. What another
+        session has expunged is left out (RFC 3501 6.4.8), though this one has not heard of it yet."""
+        await source.read()
         entries = await source.entries(uids)
         if not entries:
             return ()
@@ -97,32 +99,36 @@ class Filing:
         note = await leave_note(vault.home, vault.public, vault.account, due)
         put: list[MessageId] = []
 
-        async def one(entry: Entry) -> Arrival:
+        async def one(entry: Entry) -> tuple[int, Arrival] | None:
+            try:
+                original = await vault.message(entry.message)
+            except NotFound:
+                return None
             message = named_by(entry.message.received_at, secrets.token_bytes(16))
             put.append(message)
-            return await self._copied(entry, message, name, held=held)
+            return entry.uid, await self._copied(entry, original, message, name, held=held)
 
         stream = in_order(
             as_stream(entries), one, _AT_ONCE, weigh=lambda entry: entry.size, budget=_OCTETS_AT_ONCE
         )
         try:
             async with aclosing(stream):
-                arrivals = [arrival async for arrival in stream]
+                copied = [pair async for pair in stream if pair is not None]
         except BaseException:
             # RFC 3501 6.4.7: the target is left as it was before the attempt.
             await asyncio.shield(self._settle(target, put, whole=False))
             raise
         # What fails from here on leaves the note: when it is due, somebody looks at what became of it.
-        there = await self._enter(target, arrivals)
+        there = await self._enter(target, [arrival for _, arrival in copied])
         await asyncio.shield(vault.let_go(note))
-        return tuple(zip((entry.uid for entry in entries), there, strict=True))
+        return tuple(zip((uid for uid, _ in copied), there, strict=True))
 
     async def move(self, source: Index, uids: UidSet, target: Index) -> Pairs:
         """The messages stay where they lie: only heads change. One that another session is moving
         elsewhere at this moment is left to it."""
+        await self.finish(source)  # an attempt that failed on its way would else be taken for another's
         if source.id == target.id:
             return await source.commit(partial(_renumber, uids=uids))
-        await self.finish(source)  # an attempt that failed on its way would else be taken for another's
         name = fresh_name()
 
         async def announce(draft: Draft) -> UidSet:
@@ -183,9 +189,16 @@ class Filing:
         await source.commit(let_go)
         return there
 
-    async def _copied(self, entry: Entry, message: MessageId, name: str, *, held: bool) -> Arrival:
-        vault = self._vault
-        record, content = await vault.message(entry.message)
+    async def _copied(
+        self,
+        entry: Entry,
+        original: tuple[TrafficRecord, bytes],
+        message: MessageId,
+        name: str,
+        *,
+        held: bool,
+    ) -> Arrival:
+        vault, (record, content) = self._vault, original
         date = entry.internal_date
         flags = Flags(name, entry.flags, date if date != message.received_at else None)
         await put_flags(vault.home, vault.public, vault.account, message, flags)
@@ -264,11 +277,13 @@ async def _forget(draft: Draft, *, name: str) -> None:
 
 
 async def _renumber(draft: Draft, *, uids: UidSet) -> Pairs:
-    """RFC 6851 3.3: a message that is moved to where it is gets a new UID there."""
-    entries = await draft.entries(uids)
+    """RFC 6851 3.3: a message that is moved to where it is gets a new UID there. One that is leaving for
+    another folder is not in both: what is expunged from the one would be gone from the other."""
+    entries = await draft.entries(uids.minus(draft.head.moving))
     headers = await draft.headers(uids)
     there = await draft.add(
         [Arrival(one.message, one.flags, one.size, one.internal_date, headers[one.uid]) for one in entries]
     )
-    await draft.remove(entries)
+    if entries:
+        await draft.remove(entries)
     return tuple(zip((one.uid for one in entries), there, strict=True))

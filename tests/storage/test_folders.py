@@ -10,6 +10,7 @@ import pytest
 
 from storage.exporting import Exported, owners_mail
 from storage.flags import Flags
+from storage.folder_filing import Filing
 from storage.folders import (
     INBOX,
     FlagChange,
@@ -306,6 +307,49 @@ async def test_a_move_changes_heads_and_no_object(it: Ward) -> None:
     assert await trash.move([1], inbox) == ((1, 5),)
     assert await inbox.move([1], inbox) == ((1, 6),)  # RFC 6851 3.3: a new UID
     assert list((await inbox.refresh()).uids) == [3, 5, 6]
+
+
+async def test_a_move_that_is_under_way_is_left_to_who_began_it(
+    it: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A message that is moved to where it is, while it leaves, would stand in two folders: whoever expunged
+    it from one would take it from the other."""
+    ids = await it.deliver(2)
+    here, there = await signed_in(it), await signed_in(it)
+    inbox, trash = await here.folder(INBOX), await here.folder("Trash")
+    await inbox.refresh()
+    other = await there.folder(INBOX)
+    await other.refresh()
+    carry = Filing._carry
+
+    async def overtaken(filing: Filing, *given: object) -> tuple[int, ...]:
+        monkeypatch.setattr(Filing, "_carry", carry)
+        assert await other.move([1], other) == ()
+        assert await other.move([2], other) == ((2, 3),)
+        return await carry(filing, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Filing, "_carry", overtaken)
+    assert await inbox.move([1], trash) == ((1, 1),)
+    standing = []
+    for name in (INBOX, "Trash"):
+        folder = await (await signed_in(it)).folder(name)
+        view = await folder.refresh()
+        standing += [(name, one.message) for one in await folder.entries(view, view.uids)]
+    assert standing == [(INBOX, ids[1]), ("Trash", ids[0])]
+
+
+async def test_what_another_session_has_expunged_is_not_copied(it: Ward) -> None:
+    """RFC 3501 6.4.8: a UID that is not there is passed over, though this session has not heard of it yet."""
+    await it.deliver(2)
+    here, there = await signed_in(it), await signed_in(it)
+    inbox, archive = await here.folder(INBOX), await here.folder("Archive")
+    await inbox.refresh()
+    other = await there.folder(INBOX)
+    await other.refresh()
+    await other.store([1], add(DELETED))
+    assert await other.expunge() == (1,)
+    assert await inbox.copy([1, 2], archive) == ((2, 1),)
+    assert await inbox.copy([1], archive) == ()
 
 
 async def test_expunge(it: Ward) -> None:
