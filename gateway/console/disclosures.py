@@ -27,6 +27,7 @@ from gateway.disclosure.models import Manifest, Status
 from gateway.disclosure.presentation import present
 from gateway.disclosure.reading import fetch_manifest, find_page, view
 from gateway.disclosure.validating import Owing, is_validated, validation_due
+from policy.assessment import FindingCode, Outcome
 from policy.clearance import Role
 from policy.hold import HoldId
 from storage.errors import NotFound
@@ -44,7 +45,14 @@ async def get_queue(request: web.Request) -> web.StreamResponse:
             given["status"] = Status.AWAITING_APPROVAL
         query = understood(models.DisclosureQuery, {**given, "orderBy": "due", "pageSize": 50})
         found, following = await find_page(attempt, desk, query)
-    rows = [(shown := present(filed.disclosure), _deadline(desk, attempt, shown)) for filed in found]
+    rows = [
+        (
+            shown := present(filed.disclosure),
+            _deadline(desk, attempt, shown),
+            order_reading.is_emergency(filed.disclosure.case),
+        )
+        for filed in found
+    ]
     return page(
         request,
         "queue.html",
@@ -154,6 +162,7 @@ def _shown(
     asker = person(case.asked.by) == person(attempt.asker.name)
     approver = case.region in attempt.asker.regions(Role.APPROVER)
     running = shown.status in words.OPEN
+    outcome = Outcome(shown.decision.outcome)
     near = desk.office.terms.nearly_due
     return page(
         request,
@@ -162,6 +171,10 @@ def _shown(
         title=f"Disclosure {shown.reference}",
         disclosure=shown,
         order=order,
+        instrument=attempt.office.lawbook.instrument(case.instrument),
+        outcome=words.OUTCOMES[outcome],
+        preserves=outcome is Outcome.PRESERVE,
+        for_counsel=sum(each.code == FindingCode.UNCONFIRMED for each in shown.decision.findings),
         deadline=_deadline(desk, attempt, shown),
         obligations=[
             (
@@ -173,6 +186,7 @@ def _shown(
                     running=running,
                     held=shown.hold is not None,
                     validated=validation is not None and validation.given,
+                    kept=beside.preservation.until if beside.preservation else each.due,
                 ),
             )
             for each in shown.decision.obligations

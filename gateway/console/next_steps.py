@@ -74,18 +74,28 @@ def what_next(state: Disclosure, now: datetime) -> str:
 
 
 def owed(
-    each: Obligation, now: datetime, near: timedelta, *, running: bool, held: bool, validated: bool
+    each: Obligation,
+    now: datetime,
+    near: timedelta,
+    *,
+    running: bool,
+    held: bool,
+    validated: bool,
+    kept: datetime | None,
 ) -> Deadline | None:
     """How an obligation stands: overdue is only what this gateway knows to be undone.
 
     `running`: the disclosure waits for somebody still. `held`: a hold was placed for it. `validated`: the
-    validation that it owes has been recorded.
+    validation that it owes has been recorded. `kept`: the end that its hold has now; None where it has none.
     """
     match each.code:
         case ObligationCode.VALIDATION if validated:
             return Deadline(each.due, "", "Given")
         case ObligationCode.PRODUCTION | ObligationCode.VALIDATION:
             return deadline(each.due, now, near, running=running)
+        case ObligationCode.PRESERVATION_ENDS if kept != each.due:
+            later = "without an end" if kept is None else f"until {moment(kept)}"
+            return Deadline(each.due, "", f"Not any more: kept {later}")
         case ObligationCode.PRESERVE:
             return Deadline(each.due, "", "A hold was placed" if held else "")
         case _:  # somebody else's period, or a letter that is written elsewhere

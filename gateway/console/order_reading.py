@@ -56,6 +56,11 @@ def read(case: Case) -> OrderRead:
     return OrderRead(unverified.order, signed, claims)
 
 
+def is_emergency(case: Case) -> bool:
+    """Whether its issuer says so."""
+    return read_order(case.order).order.emergency
+
+
 def _certificate(certificate: x509.Certificate) -> Certificate:
     return Certificate(
         subject=certificate.subject.rfc4514_string(),

@@ -51,7 +51,13 @@ def prepare(app: web.Application) -> None:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        moment=words.moment, machine=words.machine, spaced=words.spaced, octets=words.octets
+        moment=words.moment,
+        exactly=words.exactly,
+        machine=words.machine,
+        spaced=words.spaced,
+        octets=words.octets,
+        timed=words.timed,
+        sentence=words.sentence,
     )
     app[SESSIONS] = Sessions(office.chambers[office.seat].vault, office.clock)
 
@@ -63,6 +69,8 @@ def page(request: web.Request, template: str, *, status: int = 200, **shown: obj
         "path": request.path,
         "signed_in": session is not None,
         "csrf": session.csrf if session else "",
+        "who": session.name if session else "",
+        "roles": sorted(session.roles) if session else [],
         "certificate": request.get(HELD) is not None,
     }
     return aiohttp_jinja2.render_template(template, request, context | shown, status=status)

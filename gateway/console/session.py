@@ -19,6 +19,7 @@ import contextlib
 import json
 import os
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, final
@@ -36,7 +37,8 @@ LIFETIME: Final = timedelta(hours=1)
 MAX_TOKEN: Final = 2500  # characters: browsers keep no cookie over 4096 octets (RFC 6265 6.1)
 
 _KEY: Final = "console/session-key"
-_BINDING: Final = b"situs-console-session/1"
+_BINDING: Final = b"situs-console-session/2"
+_NAME: Final = 40  # characters of a name: with the longest token the cookie is still one that browsers keep
 _NONCE: Final = 12  # octets, random: 2^32 sessions for one key would be too many (NIST SP 800-38D 8.3)
 _ENDED: Final = "console/ended/"
 _STAMP: Final = "%Y%m%dT%H%M%SZ"  # UTC, and so in order
@@ -49,6 +51,7 @@ class Session:
 
     Either `token` or, for who signed in with a client certificate, `spki`: the SHA-256 of its key.
     The cookie alone is then worth nothing: each request's own handshake has to prove that key.
+    `name` and `roles` are what a page greets with and which ways it shows: they clear nobody for anything.
     """
 
     id: str
@@ -56,6 +59,8 @@ class Session:
     spki: str | None
     csrf: str = field(repr=False)
     ends: datetime
+    name: str = ""
+    roles: frozenset[str] = frozenset()
 
 
 class Sessions:
@@ -68,19 +73,22 @@ class Sessions:
         self._loading: Final = asyncio.Lock()
         self._cipher: AESGCM | None = None
 
-    async def begin(self, token: str | None, spki: str | None) -> str:
+    async def begin(
+        self, token: str | None, spki: str | None, name: str = "", roles: Iterable[str] = ()
+    ) -> str:
         """A new session for what has just been found good, as the cookie's value."""
-        ends = self._clock() + LIFETIME
-        session = Session(secrets.token_hex(16), token, spki, secrets.token_urlsafe(32), ends)
         told = {
-            "id": session.id,
-            "token": session.token,
-            "spki": session.spki,
-            "csrf": session.csrf,
-            "ends": session.ends.isoformat(),
+            "id": secrets.token_hex(16),
+            "token": token,
+            "spki": spki,
+            "csrf": secrets.token_urlsafe(32),
+            "ends": (self._clock() + LIFETIME).isoformat(),
+            "name": name if len(name) <= _NAME else f"{name[: _NAME - 1]}…",
+            "roles": sorted(roles),
         }
         nonce = os.urandom(_NONCE)
-        sealed = (await self._key()).encrypt(nonce, json.dumps(told).encode(), _BINDING)
+        octets = json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
+        sealed = (await self._key()).encrypt(nonce, octets, _BINDING)
         return base64.urlsafe_b64encode(nonce + sealed).decode().rstrip("=")
 
     async def open(self, cookie: str) -> Session | None:
@@ -96,7 +104,15 @@ class Sessions:
         except (InvalidTag, ValueError, binascii.Error):
             return None
         ends = datetime.fromisoformat(found["ends"])
-        session = Session(found["id"], found["token"], found["spki"], found["csrf"], ends)
+        session = Session(
+            found["id"],
+            found["token"],
+            found["spki"],
+            found["csrf"],
+            ends,
+            found["name"],
+            frozenset(found["roles"]),
+        )
         if self._clock() >= session.ends or await self._was_ended(session):
             return None
         return session

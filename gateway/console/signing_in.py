@@ -14,6 +14,7 @@ from gateway.disclosure.authentication import Presented
 from gateway.disclosure.desk import DESK, admitted
 from gateway.disclosure.problems import Kind, Problem
 from gateway.disclosure.transport import SESSION
+from policy.clearance import Role
 from storage.errors import StorageError
 
 _log: Final = structlog.get_logger("situs.gateway")
@@ -47,7 +48,9 @@ async def post_sign_in(request: web.Request) -> web.StreamResponse:
         request[SESSION] = Presented(f"Bearer {token}" if token else None, spki)
         await admitted(request, attempt)
     response = web.Response(status=303, headers={"Location": f"{ROOT}/disclosures"})
-    set_cookie(request, response, await request.app[SESSIONS].begin(token, spki))
+    roles = {str(role) for role in Role if attempt.asker.regions(role)}
+    cookie = await request.app[SESSIONS].begin(token, spki, attempt.asker.name, roles)
+    set_cookie(request, response, cookie)
     return response
 
 

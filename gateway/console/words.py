@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, final
 
 from gateway.disclosure.models import Status
+from policy.assessment import Outcome
 
 # What still waits for somebody: only here can a deadline be missed.
 OPEN: Final = frozenset({Status.AWAITING_APPROVAL, Status.AWAITING_DISCLOSURE, Status.AWAITING_PRESERVATION})
+
+OUTCOMES: Final = {
+    Outcome.PERMIT: "Permit: the law of the place carries it",
+    Outcome.AWAIT: "Await: the law of the place carries it, and release waits",
+    Outcome.PRESERVE: "Preserve: to be kept, and not handed over",
+    Outcome.REFUSE: "Refuse: the law of the place does not carry it",
+}
 
 
 @final
@@ -52,6 +61,24 @@ def span(length: timedelta) -> str:
 def moment(at: datetime) -> str:
     """As a lawyer would write it, and always UTC."""
     return f"{at.day} {at:%B %Y, %H:%M} UTC"
+
+
+def exactly(at: datetime) -> str:
+    """With its seconds, where the order of two entries matters."""
+    return f"{at.day} {at:%B %Y, %H:%M:%S} UTC"
+
+
+_RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)")
+
+
+def timed(text: str) -> str:
+    """A finding's detail, whose times are written for machines, as people write them."""
+    return _RFC3339.sub(lambda found: moment(datetime.fromisoformat(found.group()).astimezone(UTC)), text)
+
+
+def sentence(text: str) -> str:
+    """With a capital and a full stop: a problem's detail stands alone on a page."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?", "!")) else ".")
 
 
 def machine(at: datetime) -> str:

@@ -82,12 +82,20 @@ def test_who_is_named_is_named_for_what_they_did() -> None:
         pytest.param("preserve", {"held": True}, "A hold was placed", id="held"),
         pytest.param("preserve", {}, "", id="not-held"),
         pytest.param("enforcing-authority", {}, "Passed 2 hours ago", id="anothers-period"),
+        pytest.param("preservation-ends", {}, "Passed 2 hours ago", id="as-decided"),
+        pytest.param("preservation-ends", {"kept": None}, "Not any more: kept without an end", id="form-5"),
+        pytest.param(
+            "preservation-ends",
+            {"kept": NOW + timedelta(days=30)},
+            "Not any more: kept until 24 December 2026, 12:00 UTC",
+            id="form-6",
+        ),
         pytest.param("form-3", {}, "Passed 2 hours ago", id="a-letter-that-is-written-elsewhere"),
     ],
 )
-def test_only_what_is_known_to_be_undone_is_overdue(code: str, known: dict[str, bool], said: str) -> None:
+def test_only_what_is_known_to_be_undone_is_overdue(code: str, known: dict[str, Any], said: str) -> None:
     each = Obligation(code=code, due=NOW - timedelta(hours=2), detail="d", source="s")
-    usual = {"running": True, "held": False, "validated": False}
+    usual: dict[str, Any] = {"running": True, "held": False, "validated": False, "kept": each.due}
     found = owed(each, NOW, timedelta(hours=24), **usual | known)
     assert found is not None
     assert found.said == said
@@ -96,6 +104,6 @@ def test_only_what_is_known_to_be_undone_is_overdue(code: str, known: dict[str, 
 
 def test_a_period_that_runs_says_how_long() -> None:
     each = Obligation(code="notice-delay", due=NOW + timedelta(days=9), detail="d", source="s")
-    found = owed(each, NOW, timedelta(hours=24), running=True, held=False, validated=False)
+    found = owed(each, NOW, timedelta(hours=24), running=True, held=False, validated=False, kept=each.due)
     assert found is not None
     assert (found.urgency, found.said) == ("", "9 days left")
