@@ -1,4 +1,4 @@
-"""What is done to a disclosure by hand: decided on by a second pair of eyes, and told what others said.
+"""What is done about a disclosure by hand: asked for, decided on by other eyes, told what others said.
 
 Whether it may be, `gateway.disclosure` says. A form that can be mended is shown again on the disclosure's own
 page; a refusal has a page of its own.
@@ -6,12 +6,13 @@ page; a refusal has a page of its own.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from aiohttp import web
 
-from gateway.console.disclosures import show_disclosure
+from gateway.console.disclosures import show_disclosure, show_queue
 from gateway.console.drafts import drafted
 from gateway.console.forms import read_form, understood
 from gateway.console.pages import ROOT
@@ -22,17 +23,40 @@ from gateway.disclosure.confirming import hear_confirmation
 from gateway.disclosure.desk import DESK, Desk, admitted
 from gateway.disclosure.docket import Filed
 from gateway.disclosure.housekeeping import HOUSE
-from gateway.disclosure.problems import Problem, fault
+from gateway.disclosure.intake import receive
+from gateway.disclosure.problems import Kind, Problem, fault
 from gateway.disclosure.release import RELEASES
 from gateway.disclosure.validating import hear_validation
+from policy.order import DataCategory
 
 Form = Mapping[str, str]
 _Deed = Callable[[Attempt, Desk, str, Form], Awaitable[Filed]]
 
 # Which field of a form a field of the API's model is: here the names are the same.
 _FIELDS: Final[Mapping[str, str]] = {
-    name: name for name in ("reason", "enforcing_authority", "note", "order", "production")
+    name: name for name in ("reason", "enforcing_authority", "note", "order", "production", "requested")
 }
+
+
+async def post_order(request: web.Request) -> web.StreamResponse:
+    """An order as an authority sent it: the same attempt as `POST /v1/disclosures`."""
+    desk = request.app[DESK]
+    attempt = desk.attempt()
+    form: dict[str, str] = {}
+    try:
+        async with attempt.recorded():
+            await admitted(request, attempt)
+            form = await read_form(request)
+            asked = [str(each) for each in DataCategory if str(each) in form]
+            if not asked:
+                raise fault("requested", "choose what the order is to open")
+            renditions = [str(each) for each in models.Rendition if str(each) in form]
+            told = {"order": form.get("order", ""), "requested": asked, "renditions": renditions}
+            filed = await receive(attempt, desk, json.dumps(told).encode(), None)
+    except Problem as problem:
+        also = {Kind.CLEARANCE: "order"}
+        return await show_queue(request, drafted(problem, "present", form, _FIELDS, also=also))
+    return _back(filed)
 
 
 async def post_approval(request: web.Request) -> web.StreamResponse:

@@ -30,11 +30,16 @@ from gateway.disclosure.validating import Owing, is_validated, validation_due
 from policy.assessment import FindingCode, Outcome
 from policy.clearance import Role
 from policy.hold import HoldId
+from policy.order import DataCategory
 from storage.errors import NotFound
 from storage.operators import person
 
 
 async def get_queue(request: web.Request) -> web.StreamResponse:
+    return await show_queue(request, BLANK)
+
+
+async def show_queue(request: web.Request, draft: Draft) -> web.Response:
     """What is due first, first. Without a filter: what waits for an approval."""
     desk = request.app[DESK]
     attempt = desk.attempt()
@@ -56,12 +61,16 @@ async def get_queue(request: web.Request) -> web.StreamResponse:
     return page(
         request,
         "queue.html",
+        status=draft.status,
         title="Disclosures",
         rows=rows,
         query=query,
         statuses=list(Status),
         regions=sorted(map(str, attempt.asker.operators)),
         following=following,
+        intake=bool(attempt.asker.regions(Role.INTAKE)),
+        categories=list(DataCategory),
+        draft=draft,
     )
 
 

@@ -152,9 +152,10 @@ async def post_release(request: web.Request) -> web.StreamResponse:
         async with attempt.recorded():
             await admitted(request, attempt)
             form = await read_form(request)
-            confirms = form.pop("confirm", None) is not None
             asked: dict[str, object] = {"until": read_earlier_end(form)}
-            if not confirms:
+            if confirms := "proposal" in form:  # the one that the page has shown
+                asked["proposal"] = form["proposal"]
+            else:
                 asked["reason"] = sentence(form, "say in a sentence why the hold should end")
             body = understood(hold_models.HoldReleaseRequest, asked)
             # A second proposal would count as a confirmation of a first that its maker has not seen.

@@ -26,6 +26,7 @@ def add_console(app: web.Application) -> None:
     router.add_post(f"{ROOT}/sign-in", signing_in.post_sign_in)
     router.add_post(f"{ROOT}/sign-out", signing_in.post_sign_out)
     router.add_get(f"{ROOT}/disclosures", disclosures.get_queue)
+    router.add_post(f"{ROOT}/disclosures", deeds.post_order)
     router.add_get(_ONE, disclosures.get_disclosure)
     router.add_post(f"{_ONE}/approve", deeds.post_approval)
     router.add_post(f"{_ONE}/reject", deeds.post_rejection)

@@ -100,6 +100,27 @@ async def test_a_proposal_never_counts_as_the_confirmation_of_one_that_was_not_s
     assert (await desk.ask("GET", f"/v1/holds/{hold}", "cora")).json["phase"] == "release proposed"
 
 
+async def test_a_confirmation_is_of_the_proposal_that_the_page_has_shown(desk: Gateway) -> None:
+    """Cora proposes a shorter term, and behind carl's back a release in its place."""
+    until = (desk.clock() + timedelta(days=60)).isoformat()
+    body = {"address": "aoife@example.ie", "basis": {"litigation": "another claim"}, "until": until}
+    path = (await desk.ask("POST", "/v1/holds", "cora", json=body)).headers["Location"]
+    sooner = (desk.clock() + timedelta(days=30)).isoformat()
+    await desk.ask("POST", f"{path}:release", "cora", json={"reason": "shorter", "until": sooner})
+    carls = await signed_in(desk, "carl")
+    form = f"/console/holds/{path.rpartition('/')[2]}"
+    page = (await desk.ask("GET", form, None, headers=carls)).body.decode()
+    shown = re.search(r'name="proposal" value="([^"]+)"', page)
+    assert shown is not None
+    fields = {"csrf": await _csrf(desk, carls), "proposal": shown.group(1)}
+    await desk.ask("POST", f"{path}:reject", "cora")
+    desk.clock.advance(seconds=1)
+    await desk.ask("POST", f"{path}:release", "cora", json={"reason": "released"})
+    answer = await _post(desk, f"{form}/release", carls | SAME, **fields)
+    assert answer.status == 409
+    assert (await desk.ask("GET", path, "cora")).json["phase"] == "release proposed"
+
+
 async def test_an_approver_of_another_region_sees_nothing(desk: Gateway) -> None:
     asked = (await desk.present(order(matter="not for DE"))).json["id"]
     session = await signed_in(desk, "dieter")

@@ -12,7 +12,7 @@ from playwright.async_api import Browser, Page, expect
 
 from storage.audit.entry import Event
 from tests.console.eyes import SAME, accessible, base, looking, picture, signed_in
-from tests.disclosure.desk import AOIFE, IRELAND, NOW, Answer, Gateway, claims, order
+from tests.disclosure.desk import AOIFE, IRELAND, NOW, Answer, Gateway, claims, order, warrant
 from tests.policy import pki
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -239,6 +239,54 @@ async def test_what_another_form_lacks_is_said_beside_it_too(desk: Gateway) -> N
     assert "x" * 257 in long.body.decode()
     log = await desk.log()
     assert [each.event for each in log[-2:]] == [Event.ATTEMPT_MALFORMED, Event.DISCLOSURE_VIEWED]
+
+
+async def test_an_order_is_presented_without_javascript_and_mended(chromium: Browser, desk: Gateway) -> None:
+    signed = order(jti="PRESENTED-1", matter="presented by hand")
+    async with looking(chromium, desk, "ina") as page:
+        await page.goto(f"{base(desk)}/disclosures")
+        await _seen(page, "present")
+    async with looking(chromium, desk, "ina", javascript=False) as page:
+        await page.get_by_label("The signed order").fill(signed[:-9] + "nonsense!")
+        await page.get_by_label("traffic").check()
+        await page.get_by_label("Content as mbox too").check()
+        await page.get_by_role("button", name="Present the order").click()
+        await expect(page.get_by_role("alert")).to_contain_text("Not done")
+        await expect(page.get_by_label("traffic")).to_be_checked()
+        await expect(page.get_by_label("Content as mbox too")).to_be_checked()
+        await page.get_by_label("The signed order").fill(signed)
+        await page.get_by_role("button", name="Present the order").click()
+        await expect(page.get_by_role("heading", name="PRESENTED-1")).to_be_visible()
+        await expect(page.get_by_text("Four eyes.")).to_be_visible()
+        made = page.url.rpartition("/")[2]
+        await page.goto(f"{base(desk)}/disclosures")
+        await page.get_by_label("The signed order").fill(signed)
+        await page.get_by_label("traffic").check()
+        await page.get_by_role("button", name="Present the order").click()
+        await expect(page.get_by_role("alert")).to_be_visible()
+        await page.get_by_role("link", name="Open the disclosure").click()
+        assert page.url.endswith(made)
+    told = (await desk.ask("GET", f"/v1/disclosures/{made}", "ina")).json
+    assert (told["requested"], told["renditions"], told["asked_by"]) == (["traffic"], ["mbox"], "ina")
+
+
+async def test_what_is_wrong_with_an_order_stands_beside_it_and_a_refusal_has_its_page(desk: Gateway) -> None:
+    path = "/console/disclosures"
+    assert "what the order is to open" in _fault(
+        await _post(desk, "ina", path, order="x"), "present-requested"
+    )
+    assert _fault(await _post(desk, "ina", path, content="yes"), "present-order")
+    nobody = order(target={"address": "nobody@example.ie"})
+    for who, sent in (("ina", nobody), ("cora", order())):
+        answer = await _post(desk, who, path, order=sent, content="yes")
+        assert answer.status == 403
+        assert "no such mailbox" in answer.body.decode()
+        assert (await desk.log())[-2].event is Event.ATTEMPT_NOT_CLEARED
+    refused = await _post(desk, "ina", path, order=warrant(), content="yes")
+    text = refused.body.decode()
+    assert (refused.status, "What would open the mailbox" in text) == (403, True)
+    (made,) = re.findall(r'href="/console/disclosures/([0-9a-f]{32})">Open the disclosure', text)
+    assert (await desk.ask("GET", f"/v1/disclosures/{made}", "ina")).json["status"] == "Rejected"
 
 
 async def test_form_5_is_recorded_without_javascript_and_ends_the_end(

@@ -84,6 +84,14 @@ ROUTES: Final[dict[str, Ends]] = {
     "POST /console/sign-in": ATTEMPT,
     "POST /console/sign-out": ATTEMPT,
     "GET /console/disclosures": ATTEMPT | {Event.DISCLOSURE_VIEWED},
+    "POST /console/disclosures": ATTEMPT
+    | {
+        Event.ATTEMPT_UNVERIFIED,
+        Event.ATTEMPT_REPLAYED,
+        Event.DISCLOSURE_DECIDED,
+        Event.DISCLOSURE_VIEWED,
+        Event.HOLD_PLACED,
+    },
     "GET /console/disclosures/{id}": ATTEMPT | {Event.DISCLOSURE_VIEWED},
     "POST /console/disclosures/{id}/approve": ATTEMPT
     | {
