@@ -301,13 +301,18 @@ def propose_end(
     return replace(hold, proposal=Proposal(custodian.operator.name, now, reason, until))
 
 
-def confirm_end(hold: Hold, custodian: Clearance, now: datetime) -> Hold:
-    """The second of two people. Raises SamePerson, NotCleared, and HoldState where nothing is proposed."""
+def confirm_end(hold: Hold, custodian: Clearance, now: datetime, seen: Proposal | None = None) -> Hold:
+    """The second of two people, who confirms what they have `seen` (None: whatever is proposed).
+
+    Raises SamePerson, NotCleared, and HoldState where nothing is proposed, or something else by now.
+    """
     _require_custodian(hold, custodian)
     _require_open(hold, now)
     proposal = hold.proposal
     if proposal is None:
         raise TwoPeopleNeeded("release", "one custodian proposes and another confirms; nothing is proposed")
+    if seen is not None and proposal != seen:
+        raise HoldState("release", "another end is proposed by now than the one that was seen")
     if _person(proposal.by) == _person(custodian.operator.name):
         raise SamePerson("the one who proposed to end a hold cannot confirm it")
     # A shorter term that has run out while nobody confirmed it is a release at this moment.

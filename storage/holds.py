@@ -34,6 +34,7 @@ from policy.hold import (
     MailboxScope,
     MatterScope,
     OrderBasis,
+    Proposal,
     confirm_end,
     enrol,
     prolong,
@@ -202,10 +203,14 @@ class HoldRegister:
             lambda hold, now: propose_end(hold, by, reason, now, until=until),
         )
 
-    async def confirm_end(self, reference: HoldId, by: Clearance) -> Hold:
-        """The second of two. Raises as `policy.hold.confirm_end`: SamePerson, HoldState."""
+    async def confirm_end(self, reference: HoldId, by: Clearance, seen: Proposal | None = None) -> Hold:
+        """The second of two. Raises as `policy.hold.confirm_end`: SamePerson, HoldState.
+
+        `seen` is held against what stands when the hold is changed: what was proposed when it was looked at
+        may have been taken back, and something else been proposed, by the same first person.
+        """
         return await self._change(
-            reference, by, Event.HOLD_RELEASED, lambda hold, now: confirm_end(hold, by, now)
+            reference, by, Event.HOLD_RELEASED, lambda hold, now: confirm_end(hold, by, now, seen)
         )
 
     async def reject_end(self, reference: HoldId, by: Clearance) -> Hold:

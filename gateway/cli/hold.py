@@ -245,7 +245,9 @@ def release(
             if reason is None:
                 raise UsageFault("--reason TEXT is expected from the first of the two")
             return await register.propose_end(wanted, by, reason, until=until)
-        return await register.confirm_end(wanted, by)
+        if until is not None and until != found.proposal.until:
+            raise AnswerIsNo(f"{wanted}: another end is proposed: look at it with `situs hold status`")
+        return await register.confirm_end(wanted, by, found.proposal)
 
     changed = run(config, lambda house: told(work(house)))
     show_hold(changed, json_)

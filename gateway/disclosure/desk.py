@@ -8,6 +8,7 @@ from typing import Final, TypeVar, final
 from aiohttp import hdrs, web
 from prometheus_client import CollectorRegistry
 
+from gateway.disclosure import hold_models, models
 from gateway.disclosure.attempt import Attempt
 from gateway.disclosure.authentication import Authentication
 from gateway.disclosure.docket import Docket, Filed
@@ -15,7 +16,7 @@ from gateway.disclosure.lifecycle import DisclosureId
 from gateway.disclosure.metrics import Metrics
 from gateway.disclosure.office import Chamber, Office
 from gateway.disclosure.oidc import Issuer
-from gateway.disclosure.presentation import represented
+from gateway.disclosure.presentation import present, represented
 from gateway.disclosure.problems import Kind, Problem
 from gateway.disclosure.transport import RateLimit, peer_of, presented
 from gateway.disclosure.turns import Turns
@@ -84,7 +85,7 @@ class Desk:
         chamber, case = self.office.chambers[region], filed.disclosure.case
         attempt.enter(chamber, case.account)
         attempt.learn(disclosure=str(case.id), instrument=case.instrument, issuer=case.issuer)
-        _require_match(attempt, filed)
+        require_match(attempt, lambda: present(filed.disclosure))
         return chamber, filed
 
     async def _search(self, text: str) -> tuple[RegionCode, Filed]:
@@ -118,13 +119,13 @@ async def in_one_of(
     raise Problem(Kind.NOT_FOUND)
 
 
-def _require_match(attempt: Attempt, filed: Filed) -> None:
+def require_match(attempt: Attempt, resource: Callable[[], models.Disclosure | hold_models.Hold]) -> None:
     """RFC 9110 13.1.1: a change is made to what the caller has read, or not at all. Raises Problem 412."""
     if attempt.expects is None or any(each.value == ANY for each in attempt.expects):
         return
-    _, tag = represented(filed.disclosure)
+    tag = represented(resource()).tag
     if not any(each.value == tag and not each.is_weak for each in attempt.expects):
-        raise Problem(Kind.STALE, "the disclosure is not the one that If-Match names")
+        raise Problem(Kind.STALE, "what stands is not what If-Match names")
 
 
 async def admitted(request: web.Request, attempt: Attempt) -> None:

@@ -77,6 +77,10 @@ class HoldReleaseRequest(Asked):
     until: Annotated[
         GivenMoment | None, Field(description="An earlier end, in place of a release at once")
     ] = None
+    proposal: Annotated[
+        GivenMoment | None,
+        Field(description="The `at` of the proposal that is confirmed: another one is not, whatever it says"),
+    ] = None
 
 
 class HoldProlongRequest(Asked):

@@ -6,14 +6,14 @@ from aiohttp import web
 
 from gateway.disclosure import hold_models, models
 from gateway.disclosure.attempt import Attempt
-from gateway.disclosure.desk import DESK, Desk, admitted, in_one_of
+from gateway.disclosure.desk import DESK, Desk, admitted, in_one_of, require_match
 from gateway.disclosure.filing import unverified_refusal
 from gateway.disclosure.hold_scopes import Asked, asked_query, asked_scope
 from gateway.disclosure.office import Chamber
 from gateway.disclosure.pages import decode_token, encode_token
-from gateway.disclosure.presentation import present_hold
+from gateway.disclosure.presentation import present_hold, represented
 from gateway.disclosure.problems import Kind, Problem, fault
-from gateway.disclosure.transport import json_response, read_model, read_optional, read_query
+from gateway.disclosure.transport import conditional, json_response, read_model, read_optional, read_query
 from policy.address import Address
 from policy.clearance import Clearance, NotCleared, Role, SamePerson
 from policy.decision import Circumstances, Refusal, decide
@@ -27,6 +27,7 @@ from policy.hold import (
     MailboxScope,
     OrderBasis,
     OwnLitigation,
+    Proposal,
 )
 from policy.order import ClaimError, Timespan
 from policy.verification import MalformedOrder, Unverified, read_order, verify_order
@@ -149,7 +150,7 @@ async def get_hold(request: web.Request) -> web.StreamResponse:
     async with attempt.recorded():
         await admitted(request, attempt)
         hold = await view_hold(attempt, desk, request.match_info["id"])
-    return json_response(present_hold(hold, attempt.now))
+    return conditional(request, *represented(present_hold(hold, attempt.now)))
 
 
 async def view_hold(attempt: Attempt, desk: Desk, text: str) -> Hold:
@@ -185,13 +186,23 @@ async def end_hold(
     register, hold, by = await _find(desk, attempt, text)
     if confirms is not None and confirms is (hold.proposal is None):
         raise Problem(Kind.STATE, "the hold has changed since its page was shown: look at it again")
+    if not _is_meant(body, hold.proposal):
+        raise Problem(Kind.STATE, "another end is proposed than the one that is asked for: look at the hold")
     try:
         if hold.proposal is None:
             reason = body.reason or "no reason was given"
             return await register.propose_end(hold.id, by, reason, until=body.until)
-        return await register.confirm_end(hold.id, by)
+        return await register.confirm_end(hold.id, by, hold.proposal)
     except (HoldError, NotCleared, SamePerson) as error:
         raise _problem(error) from None
+
+
+def _is_meant(body: hold_models.HoldReleaseRequest, proposal: Proposal | None) -> bool:
+    """Whether what stands is what the caller speaks of, as far as they say. Who asks for a shorter term
+    confirms no release, and who confirms one proposal no other."""
+    if proposal is None:
+        return body.proposal is None
+    return body.until in (None, proposal.until) and body.proposal in (None, proposal.at)
 
 
 async def post_rejection(request: web.Request) -> web.StreamResponse:
@@ -235,10 +246,13 @@ async def prolong_hold(attempt: Attempt, desk: Desk, text: str, body: hold_model
 
 async def _find(desk: Desk, attempt: Attempt, text: str) -> tuple[HoldRegister, Hold, Clearance]:
     """A hold that the asker is custodian of. Raises Problem: 404, and 403 as for a disclosure."""
+    attempt.is_whole()
     reference = _hold_id(text, Kind.NOT_FOUND)
     chambers = desk.office.chambers
     region, hold = await in_one_of(chambers, lambda region: desk.holds(region).get(reference))
-    return desk.holds(region), hold, _custodian_of(attempt, region, chambers[region], hold)
+    by = _custodian_of(attempt, region, chambers[region], hold)
+    require_match(attempt, lambda: present_hold(hold, attempt.now))
+    return desk.holds(region), hold, by
 
 
 def _custodian_of(attempt: Attempt, region: RegionCode, chamber: Chamber, hold: Hold) -> Clearance:

@@ -196,8 +196,10 @@ OPERATIONS: Final = (
         "get",
         _HOLD,
         "getHold",
-        "One hold. Role: custodian.",
+        "One hold. Role: custodian. A change with its `ETag` as `If-Match` is made to what was read, or not "
+        "at all (412).",
         hold_models.Hold,
+        conditional=True,
         problems=(*_FOUND, Kind.ROLE),
     ),
     Operation(
@@ -205,10 +207,11 @@ OPERATIONS: Final = (
         _HOLD + ":release",
         "releaseHold",
         "Release a hold, or shorten it. Role: custodian, and it takes two: the first call proposes with a "
-        "`reason`, the second, by another custodian, confirms. What was held is kept for 30 days more.",
+        "`reason`, the second, by another custodian, confirms: with `proposal` or `until`, that one and no "
+        "other. What was held is kept for 30 days more.",
         hold_models.Hold,
         asks=hold_models.HoldReleaseRequest,
-        problems=(*_BODY, *_FOUND, Kind.ROLE, Kind.SAME_PERSON, Kind.STATE),
+        problems=(*_BODY, *_FOUND, Kind.ROLE, Kind.SAME_PERSON, Kind.STATE, Kind.STALE),
     ),
     Operation(
         "post",
@@ -216,7 +219,7 @@ OPERATIONS: Final = (
         "rejectHoldRelease",
         "Take a proposal to release off the table. Role: custodian.",
         hold_models.Hold,
-        problems=(*_FOUND, Kind.ROLE, Kind.STATE),
+        problems=(*_FOUND, Kind.ROLE, Kind.STATE, Kind.STALE),
     ),
     Operation(
         "post",
@@ -227,7 +230,7 @@ OPERATIONS: Final = (
         hold_models.Hold,
         asks=hold_models.HoldProlongRequest,
         asks_for_body=True,
-        problems=(*_BODY, *_FOUND, Kind.ROLE, Kind.STATE),
+        problems=(*_BODY, *_FOUND, Kind.ROLE, Kind.STATE, Kind.STALE),
     ),
     Operation(
         "get",

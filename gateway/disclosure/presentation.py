@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime
+from typing import NamedTuple
 
 from gateway.disclosure import hold_models, models
 from gateway.disclosure.lifecycle import (
@@ -21,10 +22,17 @@ from gateway.disclosure.lifecycle import (
 from policy.hold import DomainScope, Hold, MailboxScope, MatterScope, OrderBasis, OwnLitigation
 
 
-def represented(disclosure: Disclosure) -> tuple[bytes, str]:
-    """The resource's octets, and their entity tag (RFC 9110 8.8.3): another one with each change."""
-    body = present(disclosure).model_dump_json().encode()
-    return body, hashlib.sha256(body).hexdigest()
+class Represented(NamedTuple):
+    """A resource's octets, and their entity tag (RFC 9110 8.8.3): another one with each change."""
+
+    body: bytes
+    tag: str
+
+
+def represented(resource: models.Disclosure | hold_models.Hold) -> Represented:
+    """What is sent of a disclosure or a hold, and what `If-Match` is held against."""
+    body = resource.model_dump_json().encode()
+    return Represented(body, hashlib.sha256(body).hexdigest())
 
 
 def present(disclosure: Disclosure) -> models.Disclosure:

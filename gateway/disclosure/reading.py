@@ -20,7 +20,7 @@ from gateway.disclosure.office import Chamber
 from gateway.disclosure.pages import decode_token, encode_token
 from gateway.disclosure.presentation import present, represented
 from gateway.disclosure.problems import Kind, Problem
-from gateway.disclosure.transport import json_response, read_query
+from gateway.disclosure.transport import conditional, json_response, read_query
 from policy.clearance import Role
 from policy.geography import RegionCode
 from storage.audit.entry import Event
@@ -153,9 +153,7 @@ async def get_disclosure(request: web.Request) -> web.StreamResponse:
     async with attempt.recorded():
         await admitted(request, attempt)
         filed = await view(attempt, desk, request.match_info["id"])
-    body, tag = represented(filed.disclosure)
-    response = web.Response(body=body, content_type="application/json")
-    return _conditional(request, response, tag)
+    return conditional(request, *represented(present(filed.disclosure)))
 
 
 async def view(attempt: Attempt, desk: Desk, text: str) -> Filed:
@@ -165,15 +163,6 @@ async def view(attempt: Attempt, desk: Desk, text: str) -> Filed:
     return filed
 
 
-def _conditional(request: web.Request, response: web.Response, tag: str) -> web.StreamResponse:
-    """RFC 9110 13.1.2: 304 where the caller has it already."""
-    known = request.if_none_match
-    if known and any(each.value in (tag, "*") for each in known):
-        return web.Response(status=304, headers={"ETag": f'"{tag}"'})
-    response.headers["ETag"] = f'"{tag}"'
-    return response
-
-
 async def get_package(request: web.Request) -> web.StreamResponse:
     """The manifest. Asking for it is an attempt."""
     desk = request.app[DESK]
@@ -181,8 +170,7 @@ async def get_package(request: web.Request) -> web.StreamResponse:
     async with attempt.recorded():
         await admitted(request, attempt)
         packaged, manifest = await fetch_manifest(attempt, desk, request.match_info["id"])
-    response = web.Response(body=manifest, content_type="application/json")
-    return _conditional(request, response, packaged.manifest_digest.removeprefix("sha256:"))
+    return conditional(request, manifest, packaged.manifest_digest.removeprefix("sha256:"))
 
 
 async def fetch_manifest(

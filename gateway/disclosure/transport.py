@@ -154,6 +154,14 @@ def json_response(
     )
 
 
+def conditional(request: web.Request, body: bytes, tag: str) -> web.Response:
+    """A JSON document with its entity tag; RFC 9110 13.1.2: 304 where the caller has it already."""
+    known = request.if_none_match
+    if known and any(each.value in (tag, "*") for each in known):
+        return web.Response(status=304, headers={"ETag": f'"{tag}"'})
+    return web.Response(body=body, content_type="application/json", headers={"ETag": f'"{tag}"'})
+
+
 @web.middleware
 async def answer(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]

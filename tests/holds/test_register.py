@@ -30,6 +30,20 @@ REFERENCE = HoldId("5" * 32)
 LAWBOOK = shipped_lawbook()
 
 
+async def test_what_is_confirmed_is_what_was_seen(shared_region: RegionStore) -> None:
+    """The first person takes their proposal back and makes another, while the second is about to confirm."""
+    async with ward(shared_region) as it:
+        held = await it.register.place(on(it.account), NORA)
+        seen = (await it.register.propose_end(held.id, NORA, "shorter", until=it.now + 9 * DAY)).proposal
+        await it.register.reject_end(held.id, NORA)
+        standing = await it.register.propose_end(held.id, NORA, "released")
+        with pytest.raises(HoldState, match="another end is proposed by now"):
+            await it.register.confirm_end(held.id, LIAM, seen)
+        assert await it.register.get(held.id) == standing
+        released = await it.register.confirm_end(held.id, LIAM, standing.proposal)
+        assert released.phase(it.now) is Phase.GRACE
+
+
 async def test_a_hold_lives_and_ends_on_the_record(shared_region: RegionStore) -> None:
     async with ward(shared_region) as it:
         held = await it.register.place(on(it.account), NORA)
