@@ -29,6 +29,7 @@ from tests.console.eyes import SAME, signed_in
 from tests.disclosure.desk import GERMANY, IRELAND, NOW, Answer, Gateway, order
 from tests.disclosure.test_oidc import AUDIENCE, Idp, issuing
 from tests.disclosure.test_tls import Holder, holder
+from tests.policy import pki
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 WORDS = "what only Ireland may know"
@@ -143,6 +144,22 @@ async def test_what_the_issuer_calls_somebody_makes_nobody_of_them(door: Door) -
     person = await wearer(door, "3", Role.APPROVER)
     for sub in ("art", "ina", person.token.id, person.token.text, "tls sha256:" + "0" * 64):
         assert (await door.ask(sub, "GET", "/v1/disclosures")).status == 401, sub
+
+
+@pytest.mark.parametrize(
+    "header",
+    ['["alg"]', '{"alg":"ES256","crit":5}', '{"alg":"ES256","kid":"\\ud800"}', "[" * 300],
+    ids=["a list", "crit", "half a character", "deep"],
+)
+async def test_a_strangers_header_is_a_401_and_an_entry_and_no_fault_of_ours(door: Door, header: str) -> None:
+    forged = f"{pki.b64(header)}.{pki.b64('{}')}.{pki.b64(b'x' * 64)}"
+    context = ssl.create_default_context(cafile=door.authority.cert)
+    sent = {"Authorization": f"Bearer {forged}"}
+    url = f"{door.url}/v1/disclosures"
+    async with aiohttp.ClientSession() as session, session.get(url, ssl=context, headers=sent) as reply:
+        answer = Answer(reply.status, CIMultiDict(reply.headers), await reply.read())
+    assert (answer.status, answer.problem) == (401, "unauthenticated")
+    assert answer.json["audit"]["region"] == "eu-west-1"
 
 
 async def test_an_order_that_lapses_while_its_approval_drips_in_has_lapsed(

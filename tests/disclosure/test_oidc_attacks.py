@@ -8,15 +8,17 @@ from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Any
 
+import aiohttp
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from joserfc.jwk import ECKey, OctKey, RSAKey
 
-from gateway.disclosure.authentication import Unauthenticated
+from gateway.disclosure.authentication import Presented, Unauthenticated
+from policy.clearance import Role
 from storage.errors import Unavailable
-from tests.disclosure.test_oidc import AUDIENCE, Gate, Idp, gate, idp
+from tests.disclosure.test_oidc import AUDIENCE, IE, Gate, Idp, gate, idp
 from tests.policy import pki
 from tests.policy.pki import NOW
 
@@ -278,6 +280,31 @@ async def test_an_answer_that_is_none_vouches_for_nobody(
     idp.instead[which] = body
     with pytest.raises(Unavailable):
         await gate.knock(idp.token())
+
+
+async def test_an_issuer_that_never_answers_is_given_up(
+    idp: Idp, gate: Gate, slow: asyncio.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And once: whoever comes within the next half minute is told so without waiting for it."""
+    with monkeypatch.context() as patch:
+        patch.setattr("gateway.disclosure.issuer_keys._TIMEOUT", aiohttp.ClientTimeout(total=0.1))
+        for _ in range(3):
+            with pytest.raises(Unavailable):
+                await gate.knock(idp.token())
+    assert len(idp.calls) <= 1  # none, where the machine was so busy that not even the question was heard
+    slow.set()
+    gate.clock.advance(seconds=30)
+    assert await gate.knock(idp.token()) == "ína"
+
+
+async def test_what_a_token_says_of_roles_gives_none(idp: Idp, gate: Gate) -> None:
+    """The issuer says who somebody is. What they may do is the region's record, and that alone."""
+    said = {"roles": ["administrator", 7, None], "role": "approver", "groups": {"situs": True}}
+    said |= {"scope": "approver", "name": "Art", "regions": ["eu-central-1", "nowhere"]}
+    presented = Presented(f"Bearer {written(idp, HEADER, claims(idp, **said))}")
+    asker = await gate.authentication.authenticate(presented)
+    assert (asker.name, asker.regions(*Role)) == ("Ína", frozenset({IE}))
+    assert asker.operators[IE].roles == {Role.INTAKE}
 
 
 async def test_an_issuer_that_sends_us_elsewhere_is_not_followed(idp: Idp, gate: Gate) -> None:
