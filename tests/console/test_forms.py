@@ -216,8 +216,9 @@ async def test_an_earlier_end_is_proposed_with_its_day(desk: Gateway) -> None:
     ):
         assert says in _fault(await _post(desk, "cora", f"{path}/release", **fields), field)
     assert (await _post(desk, "cora", f"{path}/release", reason="settled", until="2027-03-01")).status == 303
-    assert (await _hold(desk, hold))["proposal"]["until"] == "2027-03-01T00:00:00Z"
-    assert (await _post(desk, "carl", f"{path}/release", confirm="yes")).status == 303
+    proposal = (await _hold(desk, hold))["proposal"]
+    assert proposal["until"] == "2027-03-01T00:00:00Z"
+    assert (await _post(desk, "carl", f"{path}/release", proposal=proposal["at"])).status == 303
     shorter = await _hold(desk, hold)
     assert (shorter["phase"], shorter["until"]) == ("in force", "2027-03-01T00:00:00Z")
 
