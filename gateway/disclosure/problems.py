@@ -109,12 +109,15 @@ class Problem(Exception):
         return document
 
     def response(self) -> web.Response:
-        return web.Response(
+        response = web.Response(
             status=self.kind.status,
             body=json.dumps(self.document(), ensure_ascii=False).encode(),
             content_type=MEDIA_TYPE,
             headers=self.headers,
         )
+        if self.headers.get("Connection") == "close":
+            response.force_close()  # the header alone tells the peer, and not aiohttp
+        return response
 
 
 def fault(field: str, rule: str) -> Problem:

@@ -63,7 +63,8 @@ async def read_body(request: web.Request, limit: int, within: timedelta) -> byte
     except TimeoutError:
         raise Problem(Kind.TIMEOUT, headers={"Connection": "close"}) from None
     except (web.RequestPayloadError, ConnectionError, ValueError) as error:
-        raise Problem(Kind.MALFORMED_REQUEST, "the body's framing is broken") from error
+        detail = "the body's framing is broken"
+        raise Problem(Kind.MALFORMED_REQUEST, detail, headers={"Connection": "close"}) from error
     return bytes(body)
 
 

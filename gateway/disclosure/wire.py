@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, final
 
 from aiohttp import HttpVersion10, web
+from aiohttp.web_protocol import _ErrInfo
 
 from gateway.disclosure.problems import Kind, Problem
 from gateway.disclosure.transport import HEADERS, problem_of
@@ -27,6 +28,20 @@ class _Connection(web.RequestHandler):
     """One connection. `handle_error` makes the answer to what the parser refuses."""
 
     __slots__ = ()
+
+    def data_received(self, data: bytes) -> None:
+        """A body that breaks off in the midst of its chunks is told to whoever is reading it.
+
+        aiohttp puts the fault behind the request that is being answered, as if it were the next one's, and
+        leaves the reader waiting for what cannot come.
+        """
+        super().data_received(data)
+        request = self._current_request
+        if request is None or request.content.is_eof() or not self._messages:
+            return
+        if isinstance(self._messages[-1][0], _ErrInfo):
+            request.content.set_exception(web.RequestPayloadError("the body's framing is broken"))
+            request.content.feed_eof()  # nor is there a rest of it to be read away behind the answer
 
     def handle_error(
         self,

@@ -74,6 +74,27 @@ async def test_a_body_that_does_not_say_its_size_is_cut_off_at_the_limit(hasty: 
     assert (status, b"/problems/too-large" in answer) == (413, True)
 
 
+async def test_a_body_that_breaks_in_its_midst_is_answered_at_once_and_once(
+    desk: Gateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    """RFC 9112 7.1, at a gateway that would wait twenty seconds for the rest of it."""
+    reader, writer = await asyncio.open_connection(desk.client.host, desk.client.port)
+    try:
+        writer.write(head(desk, "Transfer-Encoding: chunked", "Expect: 100-continue"))
+        assert await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(b"1\r\n{\r\n")
+        await writer.drain()
+        writer.write(b"no length\r\n")
+        answer = await asyncio.wait_for(reader.read(), 10)
+    finally:
+        writer.close()
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.") == 1
+    assert b"framing is broken" in answer
+    assert "Unhandled exception" not in caplog.text
+    assert (await desk.log())[-1].event is Event.ATTEMPT_MALFORMED
+
+
 async def test_a_body_that_drips_is_given_up(hasty: Gateway) -> None:
     drops = [b"{"] * 12
     status, answer = await exchanged(hasty, head(hasty, "Content-Length: 1000"), *drops, pause=0.1)
