@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from datetime import datetime
+from functools import partial
 from typing import Final, final
 
 import structlog
@@ -31,7 +32,7 @@ from gateway.disclosure.lifecycle import (
 )
 from gateway.disclosure.metrics import Metrics
 from gateway.disclosure.office import Chamber
-from gateway.disclosure.preservation import hold_terms, preserve
+from gateway.disclosure.preservation import NOT_HELD, hold_terms, preserve
 from gateway.disclosure.release import Releases
 from gateway.disclosure.validating import Owing, is_missed
 from policy.assessment import FindingCode
@@ -126,7 +127,7 @@ class Housekeeping:
         """Reg. (EU) 2023/1543 Art. 4(5): not validated in time. The package goes with the sweep that
         follows the state; the hold was placed until now, and lapses by itself."""
         now = self._desk.office.clock()
-        await self._record(chamber, state.case, Event.DISCLOSURE_CANCELLED, now, FindingCode.VALIDATION)
+        await self._record(chamber, state.case, Event.DISCLOSURE_CANCELLED, now, FindingCode.VALIDATION.value)
         await _settled(docket, filed, state.withdraw("the emergency's validation did not come in time", now))
         self.hurry()
 
@@ -135,9 +136,7 @@ class Housekeeping:
         await self._record(chamber, state.case, Event.DISCLOSURE_EXPIRED, now)
         await _settled(docket, filed, state.expire(now))
 
-    async def _record(
-        self, chamber: Chamber, case: Case, event: Event, now: datetime, *failed: FindingCode
-    ) -> None:
+    async def _record(self, chamber: Chamber, case: Case, event: Event, now: datetime, *failed: str) -> None:
         entry = Entry(
             time=now,
             event=event,
@@ -145,7 +144,7 @@ class Housekeeping:
             outcome=Result.REFUSE if failed else None,
             instrument=case.instrument,
             issuer=case.issuer,
-            findings=tuple(map(str, failed)),
+            findings=failed,
             account=chamber.pseudonyms.account(case.account),
             disclosure=str(case.id),
         )
@@ -157,12 +156,14 @@ class Housekeeping:
     ) -> None:
         """Place the hold that an earlier process did not come to place, if the order still says so."""
         office, case, now = self._desk.office, state.case, self._desk.office.clock()
+        give_up = partial(self._record, chamber, case, Event.DISCLOSURE_CANCELLED, now, *NOT_HELD)
         try:
             verified = verify_order(read_order(case.order), office.trust(), now)
             located = await office.directory.find(verified.order.target)
             record = await self._desk.operators[chamber.region.code].get(case.asked.token)
             by = clear(record.operator(chamber.region.code), Role.INTAKE, chamber.region.code)
         except (Unverified, UnknownAddress, NotFound, NotCleared) as error:
+            await give_up()
             await _settled(docket, filed, state.fail(str(error), now))
             return
         decision = decide(
@@ -174,10 +175,11 @@ class Housekeeping:
             Circumstances(received_at=case.asked.at),
         )
         if located.home != chamber.region or not isinstance(decision, Preserve):
+            await give_up()
             await _settled(docket, filed, state.fail("the order does not preserve any more", now))
             return
         register = self._desk.holds(chamber.region.code)
-        await preserve(register, docket, filed, hold_terms(decision, located.account), by, now)
+        await preserve(register, docket, filed, hold_terms(decision, located.account), by, now, give_up)
 
     async def _sweep(self, chamber: Chamber, ended: set[DisclosureId]) -> None:
         """Remove the files of packages that have expired, for good: the bucket keeps no version of them.

@@ -18,6 +18,7 @@ hold: the order comes again, and the log shows both. Nothing here reads mail, an
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Final
 
 from pydantic import ValidationError
@@ -39,7 +40,13 @@ from gateway.disclosure.filing import (
 )
 from gateway.disclosure.lifecycle import DisclosureId
 from gateway.disclosure.models import DisclosureRequest
-from gateway.disclosure.preservation import hold_terms, keep_meanwhile, must_keep, preserve
+from gateway.disclosure.preservation import (
+    NOT_HELD,
+    hold_terms,
+    keep_meanwhile,
+    must_keep,
+    preserve,
+)
 from gateway.disclosure.problems import Kind, Problem, faults
 from policy.clearance import Clearance, NotCleared, Role
 from policy.decision import Await, Circumstances, Permit, Preserve, decide
@@ -208,5 +215,8 @@ async def _filed(
         raise refused(case).audited(reference(place))
     if isinstance(decision, Preserve):
         terms = hold_terms(decision, located.account)
-        return await preserve(register, docket, filed, terms, clearance, attempt.now)
+        give_up = partial(
+            attempt.commit, Event.DISCLOSURE_CANCELLED, outcome=Result.REFUSE, findings=NOT_HELD
+        )
+        return await preserve(register, docket, filed, terms, clearance, attempt.now, give_up)
     return filed

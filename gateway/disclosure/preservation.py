@@ -6,6 +6,7 @@ While a release waits for the enforcing authority, the data is kept (Reg. (EU) 2
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Final
 
@@ -28,6 +29,8 @@ from storage.holds import HoldRegister, Terms
 from storage.identity import AccountId
 from storage.located import Located
 
+# What the entry says of a preservation that is called off, since no hold can be placed.
+NOT_HELD: Final = ("hold",)
 _log: Final = structlog.get_logger("situs.disclosure")
 
 
@@ -106,10 +109,17 @@ async def must_keep(
 
 
 async def preserve(
-    register: HoldRegister, docket: Docket, filed: Filed, terms: Terms, by: Clearance, now: datetime
+    register: HoldRegister,
+    docket: Docket,
+    filed: Filed,
+    terms: Terms,
+    by: Clearance,
+    now: datetime,
+    give_up: Callable[[], Awaitable[object]],
 ) -> Filed:
     """Place the hold of a preservation order, and say what came of it.
 
+    The register logs the hold. `give_up` commits the entry for one that can never be placed, and may raise.
     A fault of the moment leaves the disclosure in AwaitingPreservation: the order was received and
     decided, and `resume` goes on with it. The hold may be in force by then, which is the safe side.
     """
@@ -119,6 +129,7 @@ async def preserve(
     try:
         hold = await register.place(terms, by, reference=hold_of(state.case.id))
     except (NotCleared, HoldError, AlreadyExists) as error:
+        await give_up()
         return await _moved(docket, filed, state.fail(str(error), now))
     except StorageError as error:
         _log.error("hold not confirmed, will be placed again", reason=str(error))
