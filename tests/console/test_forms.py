@@ -349,6 +349,7 @@ async def test_a_hold_on_a_part_is_mended_and_placed(
         await one.get_by_label("Sent or received by").fill("pat@elsewhere.example")
         await one.get_by_role("button", name="Place the hold").click()
         await expect(page.get_by_role("alert")).to_be_focused()
+        await expect(page).to_have_title(re.compile("Not done"))
         await expect(page.get_by_role("alert")).to_contain_text("no such mailbox")
         await expect(one.get_by_label("Mailbox")).to_have_attribute("aria-invalid", "true")
         await expect(one.get_by_label("Received from")).to_have_value("2026-01-01")
