@@ -29,7 +29,6 @@ _EMPTY: Final = re.compile(rb"\r\ncontent-length:[ \t]*0[ \t]*\r\n", re.IGNORECA
 _CLOSES: Final = re.compile(rb"\r\n(?:connection:[^\r]*close|transfer-encoding:)", re.IGNORECASE)
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,9})[ \t]*\r\n", re.IGNORECASE)
 _LONGEST: Final = 64 * 1024  # octets of an answer: S3's own are some hundred
-_SMALL: Final = 64 * 1024  # octets of a body that goes out in one call with its head
 _IDLE: Final = 100  # connections that are kept
 _IDLE_SECONDS: Final = 60.0
 
@@ -43,7 +42,7 @@ class PlainPuts:
     """The connections for one bucket. Not thread-safe; a connection belongs to the loop it was opened on."""
 
     def __init__(self, signature: PutSignature, host: str, port: int, attempt: float) -> None:
-        """`attempt` in seconds: what one put may take, the opening of a connection included."""
+        """`attempt` in seconds: how long an answer may take."""
         self._signature: Final = signature
         self._address: Final = (host, port)
         self._attempt: Final = attempt
@@ -63,17 +62,13 @@ class PlainPuts:
     async def put(self, key: str, body: bytes, *, legal_hold: bool) -> str:
         """One attempt, without a condition; the object's ETag. Raises one of `EngineError`."""
         head = self._signature.head(key, body, legal_hold=legal_hold)
+        line = self._take() or await _Line.open(*self._address, min(self._attempt, CONNECT_SECONDS))
         try:
-            async with asyncio.timeout(self._attempt):
-                line = self._take() or await _Line.open(*self._address)
-                try:
-                    answer = await line.ask(head, body)
-                    etag = _etag_of(answer)
-                except BaseException:  # a caller that is cancelled too: half an exchange is no connection
-                    line.close()
-                    raise
-        except TimeoutError:
-            raise TimeoutError("no answer in time") from None
+            answer = await line.ask(head, body, self._attempt)
+            etag = _etag_of(answer)
+        except BaseException:  # a caller that is cancelled too: half an exchange is no connection
+            line.close()
+            raise
         self._keep(line, answer)
         return etag
 
@@ -81,9 +76,12 @@ class PlainPuts:
         loop = asyncio.get_running_loop()
         while self._idle:
             line = self._idle.pop()
-            if line.loop is loop and line.is_quiet():
+            if line.loop is not loop:
+                line.leave()
+            elif line.is_quiet():
                 return line
-            line.close()
+            else:
+                line.close()
         return None
 
     def _keep(self, line: _Line, answer: bytes) -> None:
@@ -96,28 +94,38 @@ class PlainPuts:
         self._idle.append(line)
         oldest = self._idle[0]
         if len(self._idle) > _IDLE or line.used_at - oldest.used_at > _IDLE_SECONDS:
-            self._idle.popleft().close()
+            self._idle.popleft().leave()
 
 
 @final
 class _Line:
-    """One connection: a request goes out, its answer comes back, and so on in turn (RFC 9112 9.3)."""
+    """One connection: a request goes out, its answer comes back, and so on in turn (RFC 9112 9.3).
+
+    It listens for as long as it is open. What comes unasked, the engine's farewell too, closes it.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
         self.loop: Final = loop
+        self.is_open = True
         self.used_at = 0.0
         self._socket: Final = sock
+        self._answer = b""
+        self._waiter: asyncio.Future[bytes] | None = None
+        loop.add_reader(sock.fileno(), self._readable)
 
     @classmethod
-    async def open(cls, host: str, port: int) -> _Line:
-        """Tries the host's addresses in turn. Raises OSError, TimeoutError."""
+    async def open(cls, host: str, port: int, seconds: float) -> _Line:
+        """Tries the host's addresses in turn. Raises OSError."""
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(CONNECT_SECONDS):
-            *others, last = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            for found in others:
-                with suppress(OSError):
-                    return await cls._to(loop, found[0], found[4])
-            return await cls._to(loop, last[0], last[4])
+        try:
+            async with asyncio.timeout(seconds):
+                *others, last = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                for found in others:
+                    with suppress(OSError):
+                        return await cls._to(loop, found[0], found[4])
+                return await cls._to(loop, last[0], last[4])
+        except TimeoutError:
+            raise TimeoutError("no connection in time") from None
 
     @classmethod
     async def _to(cls, loop: asyncio.AbstractEventLoop, family: int, address: object) -> _Line:
@@ -131,38 +139,74 @@ class _Line:
             raise
         return cls(loop, sock)
 
-    def is_quiet(self) -> bool:
-        """Whether it is still open, and nothing has come that nobody asked for."""
+    async def ask(self, head: bytes, body: bytes, seconds: float) -> bytes:
+        """What is answered to one request within `seconds`: all of it, or as much as came. Raises OSError."""
+        self._answer, self._waiter = b"", self.loop.create_future()
+        timer = self.loop.call_later(seconds, self._end)
         try:
-            self._socket.recv(1, socket.MSG_PEEK)
+            sent = self._sent_at_once(head, body)
+            if sent < len(head) + len(body):
+                async with asyncio.timeout(seconds):
+                    await self._send_from(sent, head, body)
+            return await self._waiter
+        finally:
+            self._waiter = None
+            timer.cancel()
+
+    def is_quiet(self) -> bool:
+        """Whether it is open, and nothing has come that the loop had no time for yet."""
+        try:
+            if self.is_open:
+                self._socket.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
             return True
         except OSError:
-            return False
+            return False  # whatever ended it, it has ended
         return False
 
-    async def ask(self, head: bytes, body: bytes) -> bytes:
-        """The whole answer to one request. Raises OSError."""
-        if len(body) <= _SMALL:
-            await self.loop.sock_sendall(self._socket, head + body)
-        else:
-            await self.loop.sock_sendall(self._socket, head)
-            await self.loop.sock_sendall(self._socket, memoryview(body))
-        answer = b""
-        while not _is_whole(answer):
-            if len(answer) > _LONGEST:
-                raise ConnectionError("an answer that does not end")
-            came = await self.loop.sock_recv(self._socket, _LONGEST)
-            if not came:
-                break
-            answer += came
-        return answer
-
     def close(self) -> None:
-        self._socket.close()
+        """To be called on the connection's own loop."""
+        if self.is_open:
+            self.is_open = False
+            self.loop.remove_reader(self._socket.fileno())
+            self._socket.close()
+
+    def leave(self) -> None:
+        """Closes it from wherever; one whose loop is over is closed as it is forgotten."""
+        if not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self.close)
 
     def __del__(self) -> None:
-        self._socket.close()  # an idle one, whose bucket is gone
+        self._socket.close()  # of a bucket that is gone, on a loop that is over
+
+    def _sent_at_once(self, head: bytes, body: bytes) -> int:
+        """Octets that the kernel has taken: of a small request all of them."""
+        with suppress(BlockingIOError):
+            return self._socket.sendmsg((head, body))
+        return 0
+
+    async def _send_from(self, sent: int, head: bytes, body: bytes) -> None:
+        if sent < len(head):
+            await self.loop.sock_sendall(self._socket, head[sent:])
+        await self.loop.sock_sendall(self._socket, memoryview(body)[max(0, sent - len(head)) :])
+
+    def _readable(self) -> None:
+        try:
+            came = self._socket.recv(_LONGEST)
+        except BlockingIOError:
+            return
+        except OSError:
+            came = b""
+        self._answer += came
+        if not came or self._waiter is None or self._waiter.done() or len(self._answer) > _LONGEST:
+            self.close()
+            self._end()
+        elif _is_whole(self._answer):
+            self._end()
+
+    def _end(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(self._answer)
 
 
 def _is_whole(answer: bytes) -> bool:
