@@ -2,8 +2,9 @@
 `python -m tests.imap.imap_process STATE MESSAGES OCTETS`.
 
 A region on SeaweedFS, which is started beside it with its data in STATE; one owner, with so many messages
-of so many octets in the inbox. Prints its port, and runs until its standard input closes. For each line
-that it reads, it gets all the messages from the region, opens none, and prints how many seconds that took.
+of so many octets in the inbox. Prints its port, and runs until its standard input closes. For a line of a
+number it takes in so many small messages more, as a delivery does, and prints that they are durable; for
+any other it gets all the messages from the region, opens none, and prints how many seconds that took.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ from storage.vault import Vault
 from storage.versions import Versions
 from tests.engines import DEPLOYMENT, IRELAND, settings_on
 from tests.holds.ward import PSEUDONYMS, Ledger
+from tests.imap.tracked import message
 
 OWNER: Final = "aoife@example.ie"
 PASSWORD: Final = "correct horse battery"
@@ -83,9 +85,16 @@ class ImapProcess:
 
     def bare_gets(self) -> float:
         """Seconds for the messages' octets alone, as they lie in the region."""
-        self._told.write(b"\n")
+        return float(self._ask(b"get"))
+
+    def deliver(self, messages: int) -> None:
+        """So many more (`tests.imap.tracked.message`), each with a token of its own."""
+        assert self._ask(b"%d" % messages) == b"delivered\n"
+
+    def _ask(self, line: bytes) -> bytes:
+        self._told.write(line + b"\n")
         self._told.flush()
-        return float(self._said.readline())
+        return self._said.readline()
 
 
 @contextmanager
@@ -143,8 +152,16 @@ async def _open(directory: Directory, register: HoldRegister, home: RegionStore,
     )
     door = await serve_imap(ListenerSettings(), commons)
     print(door.port, flush=True)
-    while await asyncio.to_thread(sys.stdin.readline):
-        print(await _bare_gets(home, located), flush=True)
+    delivered = 0
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        if not line.strip().isdigit():
+            print(await _bare_gets(home, located), flush=True)
+            continue
+        for _ in range(int(line)):
+            delivered += 1
+            await append(home, located, _envelope(), message(b"d%d" % delivered, delivered % 30 + 1))
+        commons.bells.ring(located.account)
+        print("delivered", flush=True)
     await door.close()
 
 
@@ -153,7 +170,7 @@ async def _bare_gets(home: RegionStore, located: Located) -> float:
     keys = [listed.key async for listed in home.mail.list(f"mail/{located.account}/")]
 
     async def get(key: str) -> bytes:
-        return await home.mail.get_range(key, 0, LONGEST_SEALED)  # as a folder's contents are got
+        return await home.mail.read(key, LONGEST_SEALED)  # as a folder's contents are got
 
     async for _ in in_order(as_stream(keys), get, _AT_ONCE):
         pass
@@ -165,12 +182,15 @@ async def _deliver(home: RegionStore, located: Located, messages: int, octets: i
 
     async def deliver(number: int) -> None:
         async with turns:
-            envelope = Envelope("brian@example.ie", OWNER, "192.0.2.1", "client", datetime.now(UTC), "ESMTP")
-            await append(home, located, envelope, mail(number, octets))
+            await append(home, located, _envelope(), mail(number, octets))
 
     async with asyncio.TaskGroup() as deliveries:
         for number in range(messages):
             deliveries.create_task(deliver(number))
+
+
+def _envelope() -> Envelope:
+    return Envelope("brian@example.ie", OWNER, "192.0.2.1", "client", datetime.now(UTC), "ESMTP")
 
 
 def main(state: str, messages: str, octets: str) -> None:
