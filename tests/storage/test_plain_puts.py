@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
+import socket
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -239,19 +240,20 @@ async def test_a_put_that_is_cancelled_takes_its_connection_with_it(engine: Engi
     assert engine.connections == 2
 
 
-def test_a_connection_of_a_loop_that_is_over_is_not_used(tmp_path: Path) -> None:
+def test_a_connection_of_a_loop_that_is_over_is_not_used() -> None:
     """A command runs one loop after the other over the same bucket."""
     engine = Engine()
 
-    async def once(puts: PlainPuts | None) -> PlainPuts:
-        server = await asyncio.start_server(engine.serve, "127.0.0.1", engine.port, reuse_address=True)
-        engine.port = server.sockets[0].getsockname()[1]
-        puts = puts or engine.puts()
+    async def once(puts: PlainPuts) -> None:
+        server = await asyncio.start_server(engine.serve, sock=listening.dup())
         await puts.put("a/x", b"x", legal_hold=False)
         server.close()
-        return puts
 
-    asyncio.run(once(asyncio.run(once(None))))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        engine.port = listening.getsockname()[1]
+        puts = engine.puts()
+        asyncio.run(once(puts))
+        asyncio.run(once(puts))
     assert engine.connections == 2
 
 
