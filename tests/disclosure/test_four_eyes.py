@@ -24,10 +24,12 @@ from gateway.disclosure.oidc import IssuerSettings
 from gateway.disclosure.tls import GatewayTls, RenewedContext
 from policy.clearance import Role
 from policy.trust import spki_sha256
+from storage.audit.entry import Event
 from storage.operators import HeldKey, OperatorRecord, OperatorRegister, Subject, Token
 from tests.console.eyes import SAME, signed_in
 from tests.disclosure.desk import GERMANY, IRELAND, NOW, Answer, Gateway, order
 from tests.disclosure.test_oidc import AUDIENCE, Idp, issuing
+from tests.disclosure.test_preservation import german
 from tests.disclosure.test_tls import Holder, holder
 from tests.policy import pki
 
@@ -194,6 +196,30 @@ async def test_an_order_that_lapses_while_its_approval_drips_in_has_lapsed(
         assert (answer.status, answer.problem, answer.json["disclosure_status"]) == (409, "state", "Expired")
     finally:
         desk.clock.now = NOW
+
+
+async def test_an_objection_that_races_an_approval_leaves_one_state_that_the_log_explains(
+    desk: Gateway,
+) -> None:
+    """Reg. (EU) 2023/1543 Art. 12: whoever comes second is told so, or speaks of what the first has left."""
+    for _ in range(3):
+        asked = (await desk.present(german("eu.epoc"))).json["id"]
+        path = f"/v1/disclosures/{asked}"
+        objection = {"enforcing_authority": "objected", "note": "immunity"}
+        approved, objected = await asyncio.gather(
+            desk.approve(asked), desk.ask("POST", f"{path}:answer", json=objection)
+        )
+        status = (await desk.ask("GET", path)).json["status"]
+        events = [entry.event for entry in await desk.log() if entry.disclosure == asked]
+        assert {approved.status, objected.status} <= {200, 409}
+        assert status == ("Cancelled" if objected.status == 200 else "AwaitingDisclosure")
+        assert 200 in (approved.status, objected.status)
+        for answer, event in (
+            (approved, Event.DISCLOSURE_APPROVED),
+            (objected, Event.DISCLOSURE_CANCELLED),
+        ):
+            assert event in events if answer.status == 200 else Event.ATTEMPT_FAILED in events
+        assert Event.DISCLOSURE_RELEASED not in events
 
 
 BODIES: dict[str, dict[str, object]] = {
