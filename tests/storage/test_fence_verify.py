@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import json
 import tracemalloc
@@ -369,11 +370,15 @@ async def test_memory_does_not_grow_with_the_objects(settle: Settle, monkeypatch
             await store.mail.put_if_absent(f"mail/{OURS}/{number:05d}", b"x")
 
     async def peak() -> int:
-        tracemalloc.start()
-        await walked(store.settings)
-        _, most = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        return most
+        """Of the leanest of three walks: what the collector has not come to yet is not what a walk needs."""
+        peaks = []
+        for _ in range(3):
+            gc.collect()
+            tracemalloc.start()
+            await walked(store.settings)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+        return min(peaks)
 
     monkeypatch.setattr("storage.fence.PAGE", 40)
     await asyncio.gather(*map(put, range(200)))
