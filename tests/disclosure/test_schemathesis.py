@@ -29,6 +29,7 @@ async def test_every_answer_is_as_described(settle: Settle) -> None:
             "--header", f"Authorization: Bearer {desk.tokens['sam']}",
             "--checks", "all", "--continue-on-failure", "--max-examples", str(EXAMPLES), "--seed", "7",
             "--warnings", "off", "--no-color",
+            "--request-timeout", "60", "--max-response-time", "60",  # a busy machine is no fault
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip

@@ -38,6 +38,7 @@ async def test_the_demo_answers_as_it_is_described(demo: RunningDemo, role: str 
         *(["--header", f"Authorization: Bearer {token_of(demo, role)}"] if role else []),
         "--checks", "all", "--continue-on-failure", "--phases", "examples,coverage,fuzzing",
         "--max-examples", str(EXAMPLES), "--seed", "7", "--warnings", "off", "--no-color",
+        "--request-timeout", "60", "--max-response-time", "60",  # a busy machine is no fault
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
