@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Final, final
@@ -21,7 +22,7 @@ from storage.folder_filing import Filing, Pairs
 from storage.folder_index import Index
 from storage.folder_shelf import Superseded
 from storage.folder_types import Entry, FlagChange, FolderRefused, StoreOutcome, View
-from storage.folder_uids import UidSet
+from storage.folder_uids import NONE, UidSet
 from storage.folder_vault import FolderVault
 from storage.header_block import Heading, Wanted, aside
 from storage.in_order import as_stream, in_order
@@ -68,12 +69,14 @@ class Folder:
         self._take_in: Final = take_in
         self._lost: Final[set[int]] = set()  # whose message was not there when it was fetched
 
-    async def refresh(self) -> View:
-        """Take in new mail and what others changed. Raises NoSuchFolder once it was deleted; Unavailable,
-        Corrupt, Forbidden."""
-        recent: frozenset[int] = frozenset()
+    async def refresh(self, *, claims: bool = True) -> View:
+        """Take in new mail and what others changed. What came in is `recent` in one session alone, which
+        `claims` it; a look that does not takes it from nobody (RFC 3501 6.3.2, 6.3.10).
+
+        Raises NoSuchFolder once it was deleted; Unavailable, Corrupt, Forbidden."""
+        came: frozenset[int] = frozenset()
         if self._take_in is not None:
-            recent = frozenset((await self._take_in()).get(self._index.id, ()))
+            came = frozenset((await self._take_in()).get(self._index.id, ()))
         if self._lost:
             await take_out_lost(self._vault, self._index, UidSet.of(self._lost))
             self._lost.clear()
@@ -84,6 +87,10 @@ class Folder:
             except Unavailable as error:  # the messages are shown here until somebody can
                 _log.info("folders.move_left", folder=self._index.id, reason=type(error).__name__)
             head = await self._index.read()
+        recent = came.union(head.recent)
+        if head.recent if claims else came:
+            recent = await self._recent(came, claims=claims)
+            head = await self._index.known()
         return self._view(head, recent)
 
     async def entries(self, view: View, uids: Iterable[int]) -> tuple[Entry, ...]:
@@ -215,6 +222,23 @@ class Folder:
         except Corrupt as error:
             _log.warning("folders.unreadable", key=error.key, rule=error.rule)
         return entry.uid, None
+
+    async def _recent(self, came: frozenset[int], *, claims: bool) -> frozenset[int]:
+        """What is \\Recent here: what came with this look, and what was left. It is left for the next look
+        unless this one claims it."""
+
+        async def leave(draft: Draft) -> UidSet:
+            before = draft.head.recent
+            left = NONE if claims else before.union(UidSet.of(came))
+            if left != before:
+                draft.head = replace(draft.head, recent=left)
+            return before
+
+        try:
+            return came.union(await self._index.commit(leave))
+        except Unavailable as error:  # it is worth no failure to anybody
+            _log.info("folders.recent_left", folder=self._index.id, reason=type(error).__name__)
+            return came
 
     def _view(self, head: Head, recent: frozenset[int]) -> View:
         return View(

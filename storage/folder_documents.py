@@ -87,7 +87,8 @@ class Head:
     `serial` rises with each replacement. `deleted`: who bears \\Deleted. `fence`, `taken` and
     `taken_before`: the newest intake that brought mail here, what it brought, and what the one before
     it did (`storage.folder_arrivals`); `filed`: the last that a session put here itself. `pending`:
-    messages that are to be deleted for good. `dropped`: keys of objects that an earlier head named,
+    messages that are to be deleted for good. `recent`: who came in while nobody looked that may have them
+    as \\Recent. `dropped`: keys of objects that an earlier head named,
     until they are known to be gone.
     """
 
@@ -108,6 +109,7 @@ class Head:
     leaving: tuple[Leaving, ...] = ()
     arrived: tuple[Arrived, ...] = ()
     dropped: tuple[str, ...] = ()
+    recent: UidSet = NONE
 
     @property
     def uids(self) -> UidSet:
@@ -142,6 +144,7 @@ def write_head(head: Head) -> bytes:
             "leaving": [[one.id, one.to, str(one.uids)] for one in head.leaving],
             "arrived": [[one.id, milliseconds(one.at), one.uids] for one in head.arrived],
             "dropped": head.dropped,
+            "recent": str(head.recent),
             "flags": flags.rows(),
         }
     )
@@ -175,6 +178,7 @@ def read_head(key: str, body: bytes) -> Head:
                 Arrived(str(name), moment(at), tuple(map(int, uids))) for name, at, uids in found["arrived"]
             ),
             dropped=tuple(map(str, found["dropped"])),
+            recent=UidSet.parse(found.get("recent", "")),  # a head of before it was kept has none
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise Corrupt(key, f"not the head of a folder ({type(error).__name__})") from None

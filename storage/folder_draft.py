@@ -148,6 +148,7 @@ class Draft:
             modseq=self._next_modseq(),
             unseen=self.head.unseen - sum(SEEN not in entry.flags for entry in gone),
             deleted=self.head.deleted.minus(uids),
+            recent=self.head.recent.minus(uids),
             segments=tuple(one for one in segments if one.uids),
             tail=tuple(entry for entry in self.head.tail if entry.uid not in uids),
             overlay={uid: one for uid, one in self.head.overlay.items() if uid not in uids},

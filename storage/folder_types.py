@@ -61,7 +61,8 @@ class Entry:
 class View:
     """A folder as it was at one moment: what a session's sequence numbers refer to.
 
-    `recent`: the UIDs that the refresh which gave this view took in itself, and no other session.
+    `recent`: the UIDs that the refresh which gave this view took in itself, and no other session; and what
+    came in while nobody looked that claimed it.
     `serial` names the state of the head: two views of equal serial show the same.
     """
 

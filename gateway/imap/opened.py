@@ -130,7 +130,7 @@ class Opened:
         """Looks for what happened, and tells all of it: only between commands, or in those that allow
         EXPUNGE. Raises Ended where the mailbox itself is gone; Unavailable, Corrupt, Forbidden."""
         try:
-            new = await self.folder.refresh()
+            new = await self.folder.refresh(claims=not self.read_only)
         except NoSuchFolder:
             raise Ended(say.MAILBOX_GONE) from None
         old, talk = self.view, self._conversation

@@ -121,7 +121,8 @@ class Resident:
         if found.condstore:
             self.conversation.condstore = True
         folder = await self.folders.folder(found.name)
-        opened = Opened(self.conversation, folder, found.name, await folder.refresh(), read_only=read_only)
+        view = await folder.refresh(claims=not read_only)
+        opened = Opened(self.conversation, folder, found.name, view, read_only=read_only)
         await opened.announce()
         mode = "READ-ONLY" if read_only else "READ-WRITE"
         return Answer(say.ok("the mailbox is open", mode), self._reader(self, opened))
@@ -180,7 +181,7 @@ class Resident:
     async def _tell_status(self, name: str, items: tuple[StatusItem, ...]) -> None:
         if StatusItem.HIGHESTMODSEQ in items:
             self.conversation.condstore = True  # RFC 7162 3.1: asking for it enables the extension
-        view = await (await self.folders.folder(name)).refresh()
+        view = await (await self.folders.folder(name)).refresh(claims=False)
         numbers = {
             StatusItem.MESSAGES: view.count,
             StatusItem.RECENT: len(view.recent),

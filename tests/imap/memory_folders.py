@@ -50,10 +50,12 @@ class MemoryFolder:
         self._untaken.add(uid)
         return uid
 
-    async def refresh(self) -> View:
+    async def refresh(self, *, claims: bool = True) -> View:
         if self.deleted:
             raise NoSuchFolder("it was deleted")
-        taken, self._untaken = frozenset(self._untaken & self.mail.keys()), set()
+        taken = frozenset(self._untaken & self.mail.keys())
+        if claims:
+            self._untaken = set()
         unseen = sum("\\Seen" not in entry.flags for entry, _ in self.mail.values())
         return View(self.uid_validity, self.uid_next, self.modseq, unseen, UidSet.of(self.mail), taken)
 

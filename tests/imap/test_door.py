@@ -212,7 +212,7 @@ async def test_who_says_nothing_is_logged_out(open_house: OpenHouse, monkeypatch
 async def test_a_fault_of_ours_is_no_traceback_and_no_end(house: House, lines: LogCapture) -> None:
     client = await house.reader()
 
-    async def broken() -> None:
+    async def broken(*, claims: bool) -> None:
         raise KeyError("aoife@example.ie")
 
     house.inbox.refresh = broken  # type: ignore[assignment,method-assign]

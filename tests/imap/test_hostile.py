@@ -88,7 +88,7 @@ async def test_a_look_that_fails_behind_an_append_does_not_undo_it(
     house = await open_house()
     client = await house.reader()
 
-    async def unreachable() -> None:
+    async def unreachable(*, claims: bool) -> None:
         raise Unavailable("for now")
 
     monkeypatch.setattr(house.inbox, "refresh", unreachable)

@@ -178,6 +178,20 @@ async def test_a_mailbox_to_be_read_only_stays_as_it_is(house: House) -> None:
     assert len(house.inbox.mail) == 1
 
 
+async def test_to_look_without_opening_takes_recent_from_nobody(house: House) -> None:
+    """RFC 3501 6.3.10, 6.3.2: STATUS and EXAMINE must not cause messages to lose \\Recent."""
+    deliver(house)
+    client = await house.resident()
+    for verb in ("STATUS INBOX (RECENT)", "STATUS INBOX (RECENT)"):
+        assert '* STATUS "INBOX" (RECENT 1)' in await client.command("a1", verb)
+    assert "* 1 RECENT" in await client.command("a2", "EXAMINE INBOX")
+    deliver(house)
+    assert "* 2 RECENT" in await client.command("a3", "NOOP")
+    assert "* 1 FETCH (FLAGS (\\Recent))" in await client.command("a4", "FETCH 1 FLAGS")
+    assert "* 2 RECENT" in await client.command("a5", "SELECT INBOX")
+    assert "* 0 RECENT" in await client.command("a6", "SELECT INBOX")
+
+
 async def test_store_in_each_of_its_forms(house: House) -> None:
     deliver(house, HELLO, HELLO)
     client = await house.reader()
@@ -573,7 +587,7 @@ async def test_idle_outlasts_a_region_that_is_down(house: House) -> None:
     whole = house.inbox.refresh
     looked = asyncio.Event()
 
-    async def down() -> View:
+    async def down(*, claims: bool = True) -> View:
         looked.set()
         raise Unavailable("down")
 

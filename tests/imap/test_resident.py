@@ -151,7 +151,7 @@ async def test_append_and_status(house: House) -> None:
         S: ...
         S: a7 OK [READ-ONLY] the mailbox is open
         C: a8 FETCH 1 (FLAGS INTERNALDATE BODY[])
-        S: * 1 FETCH (FLAGS (\\Seen $Work) INTERNALDATE "17-Jul-1996 09:44:25 +0000" BODY[] {20}
+        S: * 1 FETCH (FLAGS (\\Recent \\Seen $Work) INTERNALDATE "17-Jul-1996 09:44:25 +0000" BODY[] {20}
         S: Subject: a
         S:
         S: text

@@ -352,6 +352,22 @@ async def test_what_another_session_has_expunged_is_not_copied(it: Ward) -> None
     assert await inbox.copy([1], archive) == ()
 
 
+async def test_what_came_in_is_recent_in_one_session_that_claims_it(it: Ward) -> None:
+    """RFC 3501 2.3.2; 6.3.2 and 6.3.10: in none that only looks."""
+    await it.deliver(2)
+    here, there = await signed_in(it), await signed_in(it)
+    inbox, other = await here.folder(INBOX), await there.folder(INBOX)
+    for folder in (inbox, other, inbox):
+        assert (await folder.refresh(claims=False)).recent == {1, 2}
+    await inbox.store([1], add(DELETED))
+    assert await inbox.expunge() == (1,)
+    await it.deliver(1)
+    view = await other.refresh()
+    assert (view.count, set(view.recent)) == (2, {2, 3})
+    assert (await inbox.refresh()).recent == frozenset()
+    assert (await other.refresh(claims=False)).recent == frozenset()
+
+
 async def test_expunge(it: Ward) -> None:
     ids = await it.deliver(4)
     folder, _ = await inbox_of(it)
