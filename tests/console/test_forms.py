@@ -157,6 +157,7 @@ async def test_form_6_prolongs_a_preservation_once_to_the_laws_own_limit(desk: G
     shown = (await desk.ask("GET", f"{HOLDS}/{hold}", None, headers=session)).body.decode()
     assert "Art. 11(1)" in shown
     assert "Without an end" not in shown
+    assert "An order stands behind it." in shown
     (latest,) = re.findall(r'name="to" value="(2[^"]+)"', shown)
     late = await _post(desk, "cora", f"{HOLDS}/{hold}/prolong", to="day", day="2027-06-01")
     assert (late.status, "by 30 days" in _fault(late, "prolong-day")) == (409, True)
@@ -203,7 +204,9 @@ async def test_a_litigation_goes_on_for_longer_and_then_without_an_end(desk: Gat
         assert (await _post(desk, "cora", f"{path}/prolong", **fields)).status == 303
         assert (await _hold(desk, path.rpartition("/")[2]))["until"] == until
     session = await signed_in(desk, "cora")
-    assert b"It has no end." in (await desk.ask("GET", path, None, headers=session)).body
+    shown = (await desk.ask("GET", path, None, headers=session)).body
+    assert b"It has no end." in shown
+    assert b"An order stands behind it." not in shown
 
 
 async def test_an_earlier_end_is_proposed_with_its_day(desk: Gateway) -> None:
