@@ -56,16 +56,28 @@ class Asker:
         Raises Unavailable for a region that other regions' records say would have one, and that
         cannot be read now: who has it elsewhere learns nothing by the difference.
         """
+        if not self.is_known_in(region):
+            raise NotCleared(f"not cleared as {role} for {region}")
+        return clear(self.operators[region], role, region)
+
+    def is_known_in(self, region: RegionCode) -> bool:
+        """Whether that region has a record of them. Raises Unavailable where it could not be asked."""
         if region in self.silent:
             raise Unavailable(f"region {region} cannot be asked for its operators")
-        operator = self.operators.get(region)
-        if operator is None:
-            raise NotCleared(f"not cleared as {role} for {region}")
-        return clear(operator, role, region)
+        return region in self.operators
 
     def regions(self, *roles: Role) -> frozenset[RegionCode]:
-        """Where they hold any of these roles."""
+        """Where they hold any of these roles, as far as is known."""
         return frozenset(region for region, found in self.operators.items() if found.roles & set(roles))
+
+    def everywhere(self, *roles: Role) -> tuple[RegionCode, ...]:
+        """Where they hold any of these roles, in order, for a list of it all.
+
+        Raises Unavailable where one of their regions could not be asked: without it, a list would look whole.
+        """
+        if self.silent:
+            raise Unavailable(f"regions {', '.join(map(str, sorted(self.silent)))} cannot be asked")
+        return tuple(sorted(self.regions(*roles)))
 
 
 @final

@@ -80,7 +80,7 @@ class Desk:
         """
         attempt.is_whole()
         region, filed = await self._search(text)
-        if region not in attempt.asker.operators:
+        if not attempt.asker.is_known_in(region):
             raise Problem(Kind.CLEARANCE)
         chamber, case = self.office.chambers[region], filed.disclosure.case
         attempt.enter(chamber, case.account)

@@ -24,7 +24,7 @@ from gateway.disclosure.presentation import present_signature
 from gateway.disclosure.problems import Kind, Problem
 from gateway.disclosure.transport import json_response, read_query
 from policy.assessment import FindingCode
-from policy.clearance import NotCleared, Role
+from policy.clearance import Role
 from policy.geography import RegionCode
 from storage.audit.entry import Event
 from storage.errors import NotFound
@@ -81,7 +81,7 @@ async def get_order(request: web.Request) -> web.StreamResponse:
     attempt = desk.attempt()
     async with attempt.recorded():
         await admitted(request, attempt)
-        region, claimed = await _find(desk, _regions(attempt, None), request.match_info["order"])
+        region, claimed = await _find(attempt, desk, request.match_info["order"])
         disclosures = await _disclosures(desk, region, claimed)
         if not disclosures:  # claimed by a request that died before it filed anything
             raise Problem(Kind.NOT_FOUND)
@@ -103,32 +103,34 @@ async def get_order(request: web.Request) -> web.StreamResponse:
 
 def _regions(attempt: Attempt, wanted: str | None) -> tuple[RegionCode, ...]:
     """Where the asker may read orders. Raises 403: `clearance` for a region that is none of theirs."""
-    mine = tuple(region for region in sorted(attempt.asker.operators) if _may_read(attempt, region))
-    if not mine:
-        raise Problem(Kind.ROLE, f"one of the roles {', '.join(_READERS)} is needed")
+    mine = _readable(attempt)
     if wanted is None:
-        return mine
+        return attempt.asker.everywhere(*_READERS)
     region = RegionCode.parse(wanted)
-    if region not in mine:  # the same for a region that there is not
+    if not attempt.asker.is_known_in(region) or region not in mine:  # the same for one that there is not
         raise Problem(Kind.CLEARANCE)
     return (region,)
 
 
-def _may_read(attempt: Attempt, region: RegionCode) -> bool:
-    for role in _READERS:
-        try:
-            attempt.asker.cleared(role, region)
-        except NotCleared:
-            continue
-        return True
-    return False
+def _readable(attempt: Attempt) -> tuple[RegionCode, ...]:
+    """Where the asker may read orders, as far as is known. Raises 403 `role` for nowhere."""
+    mine = tuple(sorted(attempt.asker.regions(*_READERS)))
+    if not mine and not attempt.asker.silent:
+        raise Problem(Kind.ROLE, f"one of the roles {', '.join(_READERS)} is needed")
+    return mine
 
 
-async def _find(desk: Desk, regions: tuple[RegionCode, ...], text: str) -> tuple[RegionCode, Claimed]:
-    """Raises Problem 404: also for an order of a region that the asker is not cleared for."""
+async def _find(attempt: Attempt, desk: Desk, text: str) -> tuple[RegionCode, Claimed]:
+    """Raises Problem 404: also for an order of a region that the asker is not cleared for; and Unavailable
+    where it may be in a region of theirs that cannot be asked."""
+    mine = _readable(attempt)
     if not _ID.match(text):
         raise Problem(Kind.NOT_FOUND)
-    return await in_one_of(regions, lambda region: desk.dockets[region].claimed(text))
+    try:
+        return await in_one_of(mine, lambda region: desk.dockets[region].claimed(text))
+    except Problem:
+        attempt.asker.everywhere()
+        raise
 
 
 async def _disclosures(desk: Desk, region: RegionCode, claimed: Claimed) -> list[Disclosure]:
