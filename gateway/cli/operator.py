@@ -158,12 +158,16 @@ def list_(config: Config, as_json: bool) -> None:
 @config_option
 def revoke(config: Config, who: str) -> None:
     """End a token, by its id, or every token of a person. Takes effect within 15 seconds."""
+    try:
+        named = person(who)
+    except ValueError as error:
+        raise UsageFault(f"NAME|ID: {error}") from None
 
     async def work(house: House) -> None:
         ended = set()
         for region, register in (await _registers(house, config.serves)).items():
             for record in await register.list():
-                if record.revoked is None and (record.id == who or person(record.name) == person(who)):
+                if record.revoked is None and (record.id == who or person(record.name) == named):
                     await _note(house, region, Event.OPERATOR_REVOKED, record.name)
                     await register.revoke(record.id, house.clock())
                     ended.add(record.id)

@@ -157,6 +157,10 @@ def test_whoever_signs_in_elsewhere_or_holds_a_key_has_a_record_and_no_token(
         (("add", " ", "--role", "intake", "--region", "eu-west-1"), "printable"),
         (("add", "A", "--role", "root", "--region", "eu-west-1"), "'root' is not one of"),
         (("add", "A", "--role", "intake"), "--region"),
+        (("add", "\ufe0f", "--role", "intake", "--region", "eu-west-1"), "printable"),
+        (("revoke", ""), "printable"),
+        (("revoke", "a\nb"), "printable"),
+        (("revoke", "x" * 101), "printable"),
         (
             ("add", "A", "--role", "intake", "--region", "eu-west-1", "--certificate", "/nowhere"),
             "/nowhere: ",
