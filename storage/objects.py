@@ -27,7 +27,6 @@ from obstore.store import S3Store
 from storage.ending import EndOfListing
 from storage.engine import Access, EngineError, Sends, Verdict, open_store, summary, verdict
 from storage.errors import AlreadyExists, Conflict, Forbidden, NotFound, Rejected, StorageError, Unavailable
-from storage.plain_gets import PlainGets
 from storage.plain_puts import PlainPuts
 
 if TYPE_CHECKING:
@@ -76,7 +75,6 @@ class Bucket:
         self._puts: Final = open_store(name, access, deadline, Sends.PUTS)
         self._held_puts: Final = open_store(name, access, deadline, Sends.PUTS_UNDER_HOLD)
         self._plain: Final = PlainPuts.of(name, access, deadline)
-        self._plain_gets: Final = PlainGets.of(name, access, deadline)
         self._turns: Final[WeakValueDictionary[str, asyncio.Lock]] = WeakValueDictionary()
         self._end: Final = EndOfListing(name, access, deadline)
 
@@ -130,24 +128,6 @@ class Bucket:
 
         async def attempt() -> bytes:
             return bytes(await self._reads.get_range_async(_checked(key), start=start, length=length))
-
-        try:
-            return await self._within("GET", key, self._repeated("GET", key, attempt))
-        except _BeyondTheEnd:
-            return b""
-
-    async def read(self, key: str, longest: int) -> bytes:
-        """A whole object of `longest` bytes at most, without its tag: what many of are read most cheaply.
-        Raises NotFound, Unavailable, Forbidden or Rejected."""
-        again = False
-
-        async def attempt() -> bytes:
-            nonlocal again
-            if self._plain_gets is not None and not again:
-                again = True
-                return await self._plain_gets.get(_checked(key), longest)
-            # A range comes in one step of the object client, where a whole object takes two.
-            return bytes(await self._reads.get_range_async(_checked(key), start=0, length=longest))
 
         try:
             return await self._within("GET", key, self._repeated("GET", key, attempt))

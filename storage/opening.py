@@ -86,8 +86,12 @@ class Opener:
         return read_record(key, message, traffic), content
 
     async def sealed(self, message: MessageId) -> bytes:
-        """The whole object. Raises NotFound, Forbidden, Unavailable."""
-        return await self._home.mail.read(message_key(self._account, message), LONGEST_SEALED)
+        """The whole object, as a range of it: nobody needs its tag here, and a range comes in one step of
+        the object client where a whole object takes two, a third of what fetching it costs this process.
+
+        Raises NotFound, Forbidden, Unavailable.
+        """
+        return await self._home.mail.get_range(message_key(self._account, message), 0, LONGEST_SEALED)
 
     async def _keys(self) -> Keyring:
         if self._keyring is None:

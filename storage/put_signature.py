@@ -1,4 +1,4 @@
-"""AWS Signature Version 4 of a put or a get, in its header: what S3 takes from those who hold an access key.
+"""AWS Signature Version 4 of one put, in its header: what S3 takes from those who hold an access key.
 
 https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html. It covers everything that the
 request says: method, key, host, time, the body's digest, and whether the object goes under a legal hold.
@@ -20,15 +20,12 @@ _ALGORITHM: Final = "AWS4-HMAC-SHA256"
 # In the order of the alphabet, as the canonical request has them. S3 wants the checksum, and to be told of
 # it, where Object Lock may retain the object.
 _SIGNED: Final = "host;x-amz-checksum-sha256;x-amz-content-sha256;x-amz-date;x-amz-sdk-checksum-algorithm"
-_SIGNED_OF_GETS: Final = "host;x-amz-content-sha256;x-amz-date"
-_NOTHING: Final = hashlib.sha256(b"").hexdigest()  # of a request without a body
 _SIGNED_UNDER_HOLD: Final = _SIGNED.replace(";x-amz-sdk", ";x-amz-object-lock-legal-hold;x-amz-sdk")
 
 
 @final
 class PutSignature:
-    """Signs puts into one bucket, and gets out of it. It is reached at `host` (with the port, where that is
-    not HTTP's own)."""
+    """Signs puts into one bucket, reached at `host` (with the port, where it is not HTTP's own)."""
 
     def __init__(
         self, keys: StaticKeys, region: RegionCode, host: str, bucket: str, clock: Callable[[], datetime]
@@ -42,7 +39,9 @@ class PutSignature:
 
     def head(self, key: str, body: bytes, *, legal_hold: bool) -> bytes:
         """Request line and header of the put. `key` has only octets that a URI need not escape."""
-        time, digest = self._time(), hashlib.sha256(body).digest()
+        time = f"{self._clock():%Y%m%dT%H%M%SZ}"
+        scope = f"{time[:8]}/{self._region}/s3/aws4_request"
+        digest = hashlib.sha256(body).digest()
         signed = _SIGNED_UNDER_HOLD if legal_hold else _SIGNED
         held = "x-amz-object-lock-legal-hold:ON\n" if legal_hold else ""
         header = (
@@ -53,29 +52,15 @@ class PutSignature:
             f"{held}"
             "x-amz-sdk-checksum-algorithm:SHA256\n"
         )
-        return self._signed("PUT", key, header, signed, digest.hex(), f"content-length:{len(body)}\r\n")
-
-    def head_of_get(self, key: str) -> bytes:
-        """Request line and header of a get of the whole object."""
-        header = f"host:{self._host}\nx-amz-content-sha256:{_NOTHING}\nx-amz-date:{self._time()}\n"
-        return self._signed("GET", key, header, _SIGNED_OF_GETS, _NOTHING, "")
-
-    def _time(self) -> str:
-        return f"{self._clock():%Y%m%dT%H%M%SZ}"
-
-    def _signed(self, verb: str, key: str, header: str, signed: str, digest: str, unsigned: str) -> bytes:
-        """`header` has the fields that `signed` names, in their order, and the time among them."""
-        time = header.partition("x-amz-date:")[2][:16]
-        scope = f"{time[:8]}/{self._region}/s3/aws4_request"
-        canonical = f"{verb}\n/{self._bucket}/{key}\n\n{header}\n{signed}\n{digest}"
+        canonical = f"PUT\n/{self._bucket}/{key}\n\n{header}\n{signed}\n{digest.hex()}"
         to_sign = f"{_ALGORITHM}\n{time}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
         signature = hmac.digest(self._key_of(time[:8]), to_sign.encode(), "sha256").hex()
         sent = header.replace("\n", "\r\n")  # what is signed is what is sent: there is no second list of it
         return (
-            f"{verb} /{self._bucket}/{key} HTTP/1.1\r\n{sent}"
+            f"PUT /{self._bucket}/{key} HTTP/1.1\r\n{sent}"
             f"authorization:{_ALGORITHM} Credential={self._keys.access_key_id}/{scope}, "
             f"SignedHeaders={signed}, Signature={signature}\r\n"
-            f"user-agent:situs\r\n{unsigned}\r\n"
+            f"user-agent:situs\r\ncontent-length:{len(body)}\r\n\r\n"
         ).encode()
 
     def _key_of(self, day: str) -> bytes:

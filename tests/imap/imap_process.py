@@ -170,7 +170,7 @@ async def _bare_gets(home: RegionStore, located: Located) -> float:
     keys = [listed.key async for listed in home.mail.list(f"mail/{located.account}/")]
 
     async def get(key: str) -> bytes:
-        return await home.mail.read(key, LONGEST_SEALED)  # as a folder's contents are got
+        return await home.mail.get_range(key, 0, LONGEST_SEALED)  # as a folder's contents are got
 
     async for _ in in_order(as_stream(keys), get, _AT_ONCE):
         pass

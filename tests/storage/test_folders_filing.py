@@ -151,7 +151,7 @@ async def test_what_another_process_has_entered_of_a_copy_that_fails_goes_too(
 ) -> None:
     """New mail is listed by whoever looks at an inbox: it finds copies of new mail, and files them."""
     inbox, archive, sent = await a_copy(it, process)
-    read, put = process.mail.read, process.mail.put_if_absent
+    read, put = process.mail.get_range, process.mail.put_if_absent
     copied = asyncio.Semaphore(0)
 
     async def counting(key: str, body: bytes, *, legal_hold: bool = False, fresh_key: bool = False) -> ETag:
@@ -163,16 +163,16 @@ async def test_what_another_process_has_entered_of_a_copy_that_fails_goes_too(
     async with AsyncExitStack() as stack:
         another = await a_process(it, stack)
 
-        async def failing(key: str, longest: int) -> bytes:
+        async def failing(key: str, start: int, length: int) -> bytes:
             if key == message_key(it.located.account, sent[2]):
                 for _ in range(2):  # the copies of the other two lie there
                     await copied.acquire()
                 await (await another.folder(INBOX)).refresh()
                 assert (await (await another.folder("Archive")).refresh()).count == 2
                 raise Unavailable("no answer")
-            return await read(key, longest)
+            return await read(key, start, length)
 
-        monkeypatch.setattr(process.mail, "read", failing)
+        monkeypatch.setattr(process.mail, "get_range", failing)
         monkeypatch.setattr(process.mail, "put_if_absent", counting)
         with pytest.raises(Unavailable):
             await inbox.copy([1, 2, 3], archive)

@@ -91,7 +91,7 @@ async def a_large_inbox(it: Ward) -> int:
 
 
 def count_requests(store: RegionStore, counted: Counter[str]) -> None:
-    for name in ("get", "get_range", "read", "put", "put_if_absent", "compare_and_swap", "list"):
+    for name in ("get", "get_range", "put", "put_if_absent", "compare_and_swap", "list"):
         setattr(store.mail, name, _counting(name, getattr(store.mail, name), counted))
 
 

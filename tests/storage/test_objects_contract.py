@@ -88,8 +88,6 @@ async def test_an_absent_object_is_not_found(bucket: Bucket, at: str) -> None:
     assert caught.value.key == f"{at}/none"
     with pytest.raises(NotFound):
         await bucket.get_range(f"{at}/none", 0, 10)
-    with pytest.raises(NotFound):
-        await bucket.read(f"{at}/none", 10)
 
 
 async def test_an_absent_bucket_is_not_an_absent_object(region: RegionStore, at: str) -> None:
@@ -97,8 +95,6 @@ async def test_an_absent_bucket_is_not_an_absent_object(region: RegionStore, at:
     nowhere = Bucket("situs-no-such-bucket", region.settings.access, deadline=3)
     with pytest.raises(Unavailable):
         await nowhere.get(f"{at}/x")
-    with pytest.raises(Unavailable):
-        await nowhere.read(f"{at}/x", 10)
     with pytest.raises(Unavailable):
         await nowhere.put_if_absent(f"{at}/x", b"x")
 
@@ -263,19 +259,17 @@ async def test_reads_listings_and_deletes_outlast_a_passing_fault(
     proxy.fail(fault)
     assert await bucket.get_range(f"{at}/read", 2, 3) == b"234"
     proxy.fail(fault)
-    assert await bucket.read(f"{at}/read", 100) == b"0123456789"
-    proxy.fail(fault)
     assert await keys(bucket, at) == [f"{at}/read"]
     proxy.fail(fault)
     await bucket.put(f"{at}/other", b"x")
     proxy.fail(fault, Moment.AFTER)
     await bucket.delete(f"{at}/other")
-    assert len(proxy.failed) == 6
+    assert len(proxy.failed) == 5
     assert await keys(region.mail, at) == [f"{at}/read"]
 
 
 @pytest.mark.parametrize(
-    "operation", ["put", "put_if_absent", "put_fresh", "get", "get_range", "read", "list", "delete"]
+    "operation", ["put", "put_if_absent", "put_fresh", "get", "get_range", "list", "delete"]
 )
 async def test_every_call_ends_within_its_deadline_when_the_engine_stalls(
     region: RegionStore, proxy: FaultProxy, operation: str, at: str
@@ -288,7 +282,6 @@ async def test_every_call_ends_within_its_deadline_when_the_engine_stalls(
         "put_fresh": lambda: bucket.put_if_absent(f"{at}/x", b"x", fresh_key=True),
         "get": lambda: bucket.get(f"{at}/x"),
         "get_range": lambda: bucket.get_range(f"{at}/x", 0, 1),
-        "read": lambda: bucket.read(f"{at}/x", 10),
         "list": lambda: keys(bucket, at),
         "delete": lambda: bucket.delete(f"{at}/x"),
     }
@@ -328,14 +321,6 @@ async def test_ranges_are_short_at_the_end_and_empty_beyond_it(bucket: Bucket, a
     assert await bucket.get_range(f"{at}/ten", 8, 4) == b"89"
     assert await bucket.get_range(f"{at}/ten", 10, 4) == b""
     assert await bucket.get_range(f"{at}/ten", 100, 4) == b""
-
-
-@pytest.mark.parametrize("octets", [0, 1, 70_000, 3_000_000])
-async def test_a_whole_object_is_read_as_it_was_put(bucket: Bucket, at: str, octets: int) -> None:
-    body = secrets.token_bytes(octets)
-    await bucket.put_if_absent(f"{at}/whole", body)
-    for _ in range(2):
-        assert await bucket.read(f"{at}/whole", octets + 1) == body
 
 
 async def test_a_range_read_asks_for_the_range_alone(region: RegionStore, proxy: FaultProxy, at: str) -> None:
